@@ -1,0 +1,72 @@
+"""The exporter's configuration file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from foundation.config import FoundationConfig, Part, ProbeConfig, unique_names
+from foundation.yamlfile import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LogSourceConfig(Part):
+    """One place where Cloud Controller's log lines come from."""
+
+    source: Literal["pod", "exec", "syslog", "file"]
+    role: Literal["api"] = "api"
+    container: str | None = None
+    path: str | None = None
+    listen: str | None = None
+    protocol: Literal["tcp", "udp"] = "tcp"
+    foundation: str | None = None
+    """Which foundation's lines these are; needed only for syslog and file with several foundations."""
+
+    @model_validator(mode="after")
+    def _know_where(self) -> Self:
+        if self.source == "syslog" and not self.listen:
+            raise ValueError("listen is required for a syslog source, such as 0.0.0.0:5514")
+        if self.source == "file" and not self.path:
+            raise ValueError("path is required for a file source")
+        return self
+
+
+class WebConfig(Part):
+    """Where the exporter listens; `config_file` is the web.yml of Prometheus's own exporters."""
+
+    listen: str = ":9717"
+    config_file: str | None = None
+
+
+class ExporterSection(Part):
+    """What only the exporter needs."""
+
+    web: WebConfig = WebConfig()
+
+
+class ExporterConfig(Part):
+    """The whole file. The remediator's section is the remediator's to check."""
+
+    foundations: Annotated[tuple[FoundationConfig, ...], AfterValidator(unique_names)]
+    probe: ProbeConfig = ProbeConfig()
+    logs: tuple[LogSourceConfig, ...] = ()
+    exporter: ExporterSection = ExporterSection()
+    remediator: dict[str, object] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _place_the_logs(self) -> Self:
+        names = {foundation.name for foundation in self.foundations}
+        for log in self.logs:
+            if log.foundation is not None and log.foundation not in names:
+                raise ValueError(f"logs: there is no foundation {log.foundation}")
+            if log.source in ("syslog", "file") and log.foundation is None and len(names) > 1:
+                raise ValueError(f"logs: a {log.source} source needs `foundation` where there are several")
+        return self
+
+
+def load_config(path: Path) -> ExporterConfig:
+    """Raises foundation.yamlfile.ConfigurationError with every problem and its place."""
+    return load(path, ExporterConfig)
