@@ -61,6 +61,8 @@ class DatabaseConfig(Part):
     kind: Literal["postgresql", "mysql", "none"]
     host: str | None = None
     port: int | None = Field(default=None, gt=0, lt=65536)
+    interval: PositiveDuration = 60.0
+    """The shortest time between two looks at it, which are made only while nothing serves."""
 
     @model_validator(mode="after")
     def _know_where_it_is(self) -> Self:

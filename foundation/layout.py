@@ -45,6 +45,9 @@ class RoleLayout(_Part):
     any_of: tuple[dict[str, str], ...] = Field(min_length=1)
     """Label sets, any of which selects the pod: older releases carry other labels."""
     containers: tuple[str, ...] = ()
+    """Those in which BBS or Locket run."""
+    bbs_only: tuple[str, ...] = ()
+    """Those of them whose restart restarts BBS and no Locket."""
 
     @model_validator(mode="after")
     def _refuse_an_empty_selector(self) -> Self:

@@ -171,18 +171,15 @@ def pod_state(pod: PodSeen, layout: Layout, role: str, now: float) -> tuple[PodS
 
 
 def newest_start(pods: Sequence[tuple[PodSeen, str]], layout: Layout, *, bbs_too: bool) -> float | None:
-    """Unix time of the newest start of a BBS or Locket container; without `bbs_too`, of pods instead of restarts."""
-    starts = [
-        time
-        for pod, role in pods
-        if role in ("bbs", "locket")
-        for time in (
-            *((c.started for c in _watched(pod, layout, role)) if bbs_too or role == "locket" else ()),
-            pod.created,
-        )
-        if time is not None
-    ]
-    return max(starts, default=None)
+    """Unix time of the newest start of a BBS or Locket container; without `bbs_too`, not counting BBS alone."""
+    starts: list[float | None] = []
+    for pod, role in pods:
+        if role not in ("bbs", "locket"):
+            continue
+        alone = dict(layout.roles.items())[role].bbs_only
+        starts.append(pod.created)
+        starts += [item.started for item in _watched(pod, layout, role) if bbs_too or item.name not in alone]
+    return max((start for start in starts if start is not None), default=None)
 
 
 def _watched(pod: PodSeen, layout: Layout, role: str) -> tuple[Container, ...]:
@@ -232,6 +229,6 @@ def _number(value: object, default: float | None) -> float | None:
 def _time(value: object) -> float | None:
     """Unix time of an RFC 3339 text, None where there is none."""
     try:
-        return datetime.fromisoformat(_text(value).replace("Z", "+00:00")).timestamp() if value else None
+        return datetime.fromisoformat(_text(value)).timestamp() if value else None
     except ValueError:
         return None

@@ -1,0 +1,312 @@
+"""The newest Looks as Prometheus metrics: rendered at the scrape, from values that are already there.
+
+One custom collector over the snapshots, and not gauges set along the way: a pod that has vanished is then simply not in
+the next scrape. Counters of events live with the foundation that they count for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from foundation.diagnosis import Restart, Verdict
+from foundation.observation import Database
+from foundation.observer import FRESH
+from foundation.probes.result import Cause, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from foundation.observer import Look
+    from foundation.probes.result import Certificate, ProbeResult
+
+ROLES = ("api", "bbs", "locket")
+
+
+class Source(Protocol):
+    """One foundation, as the collector reads it."""
+
+    name: str
+    namespace: str
+    stale_after: float
+    """Seconds after which its snapshot is no longer shown."""
+
+    def latest(self) -> Look | None:
+        """The newest look."""
+        ...
+
+    def failures(self) -> Mapping[tuple[str, Cause], int]:
+        """Failed probes since the start, by target and cause."""
+        ...
+
+    def collectors(self) -> Sequence[CollectorState]:
+        """The background collectors' states."""
+        ...
+
+    def client_certificate(self) -> Certificate | None:
+        """Our own certificate, the one in use."""
+        ...
+
+
+class CollectorState(Protocol):
+    """One background collector."""
+
+    name: str
+    success: bool
+    seconds: float
+    last_success: float | None
+
+
+class _Families:
+    """The families of one scrape, made when first written to, in the order of the contract."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, GaugeMetricFamily] = {}
+        self._counters: dict[str, CounterMetricFamily] = {}
+
+    def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
+        family = self._gauges.get(name)
+        if family is None:
+            family = self._gauges[name] = GaugeMetricFamily(name, text, labels=list(labels))
+        family.add_metric(list(labels.values()), value)
+
+    def counter(self, name: str, text: str, value: float, **labels: str) -> None:
+        family = self._counters.get(name)
+        if family is None:
+            family = self._counters[name] = CounterMetricFamily(name, text, labels=list(labels))
+        family.add_metric(list(labels.values()), value)
+
+    def all(self) -> Iterable[Metric]:
+        yield from self._gauges.values()
+        yield from self._counters.values()
+
+
+class SnapshotCollector(Collector):
+    """Renders every foundation's newest snapshot."""
+
+    def __init__(self, sources: Callable[[], Iterable[Source]], wall: Callable[[], float]) -> None:
+        self._sources = sources
+        self._wall = wall
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the families depend on what is there."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family with at least one sample."""
+        families = _Families()
+        for source in self._sources():
+            _collectors(families, source)
+            look = source.latest()
+            if look is None or self._wall() - look.at > source.stale_after:
+                continue
+            name = source.name
+            layout = look.layout.layout.name if look.layout else ""
+            families.gauge(
+                "stager_exporter_foundation_info",
+                "A foundation that is watched, with the layout in force (empty: not recognised yet).",
+                1,
+                foundation=name,
+                layout=layout,
+                namespace=source.namespace,
+            )
+            _verdict(families, name, look)
+            if look.layout is not None:
+                _probes(families, source, look)
+                _surroundings(families, name, look)
+                if look.pods_age is not None and look.pods_age <= FRESH:
+                    _pods(families, name, look)
+        return families.all()
+
+
+def _collectors(families: _Families, source: Source) -> None:
+    for state in source.collectors():
+        labels = {"foundation": source.name, "collector": state.name}
+        families.gauge(
+            "stager_exporter_collector_success", "Whether the collector's last turn succeeded.", state.success, **labels
+        )
+        families.gauge(
+            "stager_exporter_collector_duration_seconds", "How long its last turn took.", state.seconds, **labels
+        )
+        if state.last_success is not None:
+            families.gauge(
+                "stager_exporter_collector_last_success_timestamp_seconds",
+                "When it last succeeded.",
+                state.last_success,
+                **labels,
+            )
+
+
+def _verdict(families: _Families, name: str, look: Look) -> None:
+    for verdict in Verdict:
+        families.gauge(
+            "diego_verdict",
+            "What is wrong, if anything: exactly one is 1.",
+            verdict is look.diagnosis.verdict,
+            foundation=name,
+            verdict=verdict,
+        )
+    for restart in Restart:
+        families.gauge(
+            "diego_verdict_restart",
+            "Whether restarting Diego's API pods would help: exactly one is 1.",
+            restart is look.diagnosis.restart,
+            foundation=name,
+            restart=restart,
+        )
+    families.gauge(
+        "diego_verdict_since_timestamp_seconds",
+        "Since when verdict and restart have been what they are.",
+        look.since,
+        foundation=name,
+    )
+
+
+def _probes(families: _Families, source: Source, look: Look) -> None:
+    name = source.name
+    if look.service:
+        families.gauge(
+            "diego_bbs_up",
+            "Whether BBS answered through its Service, to the configured depth, on every fresh connection.",
+            all(result.ok for result in look.service),
+            foundation=name,
+        )
+    shown = _one_per_target(look.probes())
+    for result in shown:
+        _one_probe(families, name, result)
+    counts = source.failures()
+    targets = {result.target.name for result in shown} | {"service"}
+    for target in sorted(targets):
+        for cause in Cause:
+            families.counter(
+                "diego_bbs_probe_failures",
+                "Failed probes of BBS, by why.",
+                counts.get((target, cause), 0),
+                foundation=name,
+                target=target,
+                cause=cause,
+            )
+    bbs = [pod for pod in look.pods if pod.role == "bbs"]
+    if look.pods_age is not None and look.pods_age <= FRESH:
+        families.gauge(
+            "diego_bbs_serving_pods",
+            "BBS pods that answer at their own address, to the configured depth.",
+            sum(pod.probe is not None and pod.probe.ok for pod in bbs),
+            foundation=name,
+        )
+
+
+def _one_per_target(results: Sequence[ProbeResult]) -> tuple[ProbeResult, ...]:
+    """Several connections to the Service count as their first failure, or as their first success."""
+    chosen: dict[str, ProbeResult] = {}
+    for result in results:
+        held = chosen.get(result.target.name)
+        if held is None or (held.ok and not result.ok):
+            chosen[result.target.name] = result
+    return tuple(chosen.values())
+
+
+def _one_probe(families: _Families, name: str, result: ProbeResult) -> None:
+    target = result.target.name
+    stages = list(Stage)
+    for stage in stages[: stages.index(result.depth) + 1]:
+        entered = result.stages.get(stage)
+        if entered is None and stage is Stage.DNS:
+            continue
+        families.gauge(
+            "diego_bbs_probe_success",
+            "Whether the probe passed this stage.",
+            entered is not None and result.failed is not stage,
+            foundation=name,
+            target=target,
+            stage=stage,
+        )
+        if entered is not None:
+            families.gauge(
+                "diego_bbs_probe_duration_seconds",
+                "How long the newest probe spent in this stage.",
+                entered,
+                foundation=name,
+                target=target,
+                stage=stage,
+            )
+    families.gauge(
+        "diego_bbs_last_probe_timestamp_seconds",
+        "When the newest probe began.",
+        result.started,
+        foundation=name,
+        target=target,
+    )
+    if result.certificate is not None:
+        _certificate(families, name, target, "server", result.certificate.not_after)
+
+
+def _certificate(families: _Families, name: str, target: str, side: str, not_after: float) -> None:
+    families.gauge(
+        "diego_certificate_not_after_timestamp_seconds",
+        "When the certificate ends: the server's, read also where its verification fails, and our own.",
+        not_after,
+        foundation=name,
+        target=target,
+        side=side,
+    )
+
+
+def _surroundings(families: _Families, name: str, look: Look) -> None:
+    for pod in look.pods:
+        if pod.locket is not None:
+            families.gauge(
+                "diego_locket_up",
+                "Whether the Locket accepts on 8891 and answers a TLS hello.",
+                pod.locket.ok,
+                foundation=name,
+                target=pod.seen.name,
+            )
+    database = look.observation.signals.database
+    if database in (Database.UP, Database.DOWN):
+        families.gauge(
+            "diego_database_up",
+            "Whether the database answered when it was last asked, which happens only while no BBS serves.",
+            database is Database.UP,
+            foundation=name,
+            target="database",
+        )
+
+
+def _pods(families: _Families, name: str, look: Look) -> None:
+    recognised = look.layout
+    if recognised is None:
+        return
+    expected = {item.name: item.replicas for item in look.statefulsets or ()}
+    for role, layout in recognised.layout.roles.items():
+        pods = [pod for pod in look.pods if pod.role == role]
+        families.gauge("diego_pods", "Pods of the role.", len(pods), foundation=name, role=role)
+        families.gauge(
+            "diego_pods_ready",
+            "Pods of the role with the condition Ready.",
+            sum(pod.seen.ready for pod in pods),
+            foundation=name,
+            role=role,
+        )
+        if (replicas := expected.get(layout.statefulset)) is not None:
+            families.gauge(
+                "diego_pods_expected", "Replicas that the role should have.", replicas, foundation=name, role=role
+            )
+        if recognised.layout.active_label is not None and role == "bbs":
+            families.gauge(
+                "diego_active_pods",
+                "Pods of the role that carry the active label.",
+                sum(bool(pod.active) for pod in pods),
+                foundation=name,
+                role=role,
+            )
+        for pod in pods:
+            labels = {"foundation": name, "role": role, "pod": pod.seen.name}
+            families.gauge("diego_pod_ready", "Whether the pod has the condition Ready.", pod.seen.ready, **labels)
+            families.counter("diego_pod_restarts", "Restarts of the pod's containers.", pod.seen.restarts, **labels)
+            if pod.active is not None:
+                families.gauge("diego_pod_active", "Whether the pod carries the active label.", pod.active, **labels)

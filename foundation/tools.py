@@ -1,0 +1,105 @@
+"""The probes of one foundation, bound to its credentials, its deadlines and its pace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foundation.kube.errors import KubeError
+from foundation.kube.exec import run
+from foundation.observation import Witness
+from foundation.probes.bbs import probe
+from foundation.probes.credentials import Credentials
+from foundation.probes.database import DatabasePacer, probe_database
+from foundation.probes.locket import probe_locket
+from foundation.probes.resolving import Resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foundation.config import FoundationConfig, ProbeConfig
+    from foundation.kube.client import KubeClient
+    from foundation.layout import Layout
+    from foundation.pods import PodSeen
+    from foundation.probes.result import ProbeResult, Target
+
+WITNESS_INTERVAL = 15.0
+"""Seconds between two looks from inside an api pod: each starts a process there."""
+
+
+class ProbeTools:
+    """What an Observer probes with. Safe to use from its executor's threads."""
+
+    def __init__(
+        self,
+        config: FoundationConfig,
+        timing: ProbeConfig,
+        *,
+        client: KubeClient,
+        resolver: Resolver,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        bbs = config.bbs
+        self._config = config
+        self._timeout = timing.timeout
+        self._client = client
+        self._resolver = resolver
+        self._monotonic = monotonic
+        self._wall = wall
+        self.credentials = Credentials(bbs.ca_file, bbs.cert_file, bbs.key_file)
+        self._pacer = DatabasePacer(config.database.interval) if config.database else None
+        self._witness: tuple[float, tuple[Witness, str]] | None = None
+
+    def bbs(self, target: Target) -> ProbeResult:
+        """BBS at a Service or a pod, to the configured depth."""
+        return probe(
+            target,
+            self._config.bbs.depth,
+            self._timeout,
+            self.credentials,
+            self._monotonic,
+            now=self._wall,
+            resolve=self._resolver,
+        )
+
+    def locket(self, target: Target) -> ProbeResult:
+        """A Locket: tcp and the TLS hello."""
+        return probe_locket(
+            target, self._timeout, self.credentials, self._monotonic, now=self._wall, resolve=self._resolver
+        )
+
+    def database(self) -> ProbeResult | None:
+        """The SQL server's first answer, as often as the pace allows."""
+        config = self._config.database
+        if config is None or config.kind == "none" or self._pacer is None:
+            return None
+        if not self._pacer.due(self._monotonic()):
+            return None
+        host, port = config.address
+        result = probe_database(
+            config.kind, host, port, self._timeout, self._monotonic, now=self._wall, resolve=self._resolver
+        )
+        self._pacer.asked(self._monotonic(), result)
+        return result
+
+    def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
+        """`nc` from the first ready api pod, in the vendor's words; what cannot be run is not known."""
+        now = self._monotonic()
+        if self._witness and now - self._witness[0] < WITNESS_INTERVAL:
+            return self._witness[1]
+        pod = min(pods, key=lambda item: item.name)
+        container = next(iter(layout.roles.api.containers), "")
+        command = ["nc", "-zv", "-w", "5", host, str(port)]
+        try:
+            result = run(
+                self._client, pod.namespace, pod.name, container, command, timeout=self._timeout + 5, max_output=4096
+            )
+        except KubeError as error:
+            found = (Witness.UNKNOWN, str(error))
+        else:
+            words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+            text = f"{pod.name}: nc {host} {port}: {words[-1] if words else result.problem or 'no output'}"
+            known = {0: Witness.OK, 1: Witness.FAIL}
+            found = (known.get(-1 if result.exit_code is None else result.exit_code, Witness.UNKNOWN), text)
+        self._witness = (now, found)
+        return found
