@@ -212,8 +212,12 @@ class KubeClient:
 
     def close(self) -> None:
         """Drop idle connections. Streams in use are closed by those who opened them."""
-        self._short.clear()
-        self._long.clear()
+        for manager in (self._short, self._long):
+            for key in manager.pools.keys():  # noqa: SIM118  # not a mapping that can be iterated
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()  # clear() alone leaves that to the garbage collector
+            manager.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -1,13 +1,12 @@
 """Commands in a container over the exec API's WebSocket, with the exit status as the server reports it.
 
-The official client's stream is not used: it swaps a method of the shared ApiClient while it runs (a race that can poison
-the client for good) and invents exit codes. Here a code is a number only if the server said so; a lost connection, an
-empty or an unknown status gives None and the reason in words. A command whose connection ends may go on running.
+The official client's stream is not used: it swaps a method of the shared ApiClient while it runs (a race that can
+poison the client for good) and invents exit codes. Here a code is a number only if the server said so; a lost
+connection, an empty or an unknown status gives None and the reason in words. A command may outlive its connection.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
@@ -107,7 +106,7 @@ class _Channels:
                 if self.closing.is_set():
                     cut(sock)
             sock.settimeout(timeout)
-            self._socket.connect(
+            self._socket.connect(  # type: ignore[no-untyped-call]
                 f"{'wss' if secure else 'ws'}://{url.netloc}{url.path.rstrip('/')}{self._path}",
                 socket=sock,
                 header=headers,
