@@ -66,6 +66,10 @@ class ExporterConfig(Part):
                 raise ValueError(f"logs: a {log.source} source needs `foundation` where there are several")
         return self
 
+    def logs_of(self, foundation: str) -> tuple[LogSourceConfig, ...]:
+        """The log sources of one foundation."""
+        return tuple(log for log in self.logs if log.foundation in (None, foundation))
+
 
 def load_config(path: Path) -> ExporterConfig:
     """Raises foundation.yamlfile.ConfigurationError with every problem and its place."""

@@ -11,7 +11,7 @@ from foundation.probes.bbs import probe
 from foundation.probes.credentials import Credentials
 from foundation.probes.database import DatabasePacer, probe_database
 from foundation.probes.locket import probe_locket
-from foundation.probes.resolving import Resolver
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from foundation.kube.client import KubeClient
     from foundation.layout import Layout
     from foundation.pods import PodSeen
+    from foundation.probes.resolving import Resolver
     from foundation.probes.result import ProbeResult, Target
 
 WITNESS_INTERVAL = 15.0
@@ -47,7 +48,8 @@ class ProbeTools:
         self._monotonic = monotonic
         self._wall = wall
         self.credentials = Credentials(bbs.ca_file, bbs.cert_file, bbs.key_file)
-        self._pacer = DatabasePacer(config.database.interval) if config.database else None
+        interval = config.database.interval if config.database else 0.0
+        self._pacer = DatabasePacer(monotonic, interval)
         self._witness: tuple[float, tuple[Witness, str]] | None = None
 
     def bbs(self, target: Target) -> ProbeResult:
@@ -71,16 +73,14 @@ class ProbeTools:
     def database(self) -> ProbeResult | None:
         """The SQL server's first answer, as often as the pace allows."""
         config = self._config.database
-        if config is None or config.kind == "none" or self._pacer is None:
-            return None
-        if not self._pacer.due(self._monotonic()):
+        if config is None or config.kind == "none" or not self._pacer.permit(nothing_serves=True):
             return None
         host, port = config.address
-        result = probe_database(
+        reading = probe_database(
             config.kind, host, port, self._timeout, self._monotonic, now=self._wall, resolve=self._resolver
         )
-        self._pacer.asked(self._monotonic(), result)
-        return result
+        self._pacer.note(reading)
+        return reading.result
 
     def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
         """`nc` from the first ready api pod, in the vendor's words; what cannot be run is not known."""

@@ -1,0 +1,47 @@
+# The front door. Every target sets up what it needs; `make setup` alone does only that.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   a simulated foundation: the incident, the verdict, the recovery (ARGS='--once --json' unattended)"
+	@echo "make test   the tests (ARGS go to pytest)"
+	@echo "make lint   linters, types, the house's import contracts"
+	@echo "make bench  the measured comparisons"
+	@echo "make setup  only the virtual environment"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/stager-demo play $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock:
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	  --extra dev --python-version 3.11 --universal pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache

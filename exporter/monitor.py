@@ -1,0 +1,197 @@
+"""One foundation kept under observation: a thread that looks once per interval, whatever the last look met.
+
+The thread starts each look on a fixed beat, so that a slow look delays none but itself, and a scrape never waits for
+it: readers get the newest finished Look. A look that raises is a fault of ours; it is logged, shown as a failed
+collector, and the next beat comes all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.web.history import ProbeHistory
+from exporter.web.view import ProbeLine
+from foundation.cluster import WatchedCluster
+from foundation.diagnosis import Restart
+from foundation.history import History
+from foundation.observer import Observer
+from foundation.probes.result import Cause, Stage
+from foundation.tools import ProbeTools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from foundation.config import FoundationConfig, ProbeConfig
+    from foundation.kube.client import KubeClient
+    from foundation.observer import Look
+    from foundation.probes.resolving import Resolver
+    from foundation.probes.result import Certificate, ProbeResult
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """How one background collector fared in its last turn."""
+
+    name: str
+    success: bool
+    seconds: float
+    last_success: float | None
+    problem: str = ""
+
+
+class Monitor:
+    """Watches one foundation from `start` to `stop`."""
+
+    def __init__(
+        self,
+        config: FoundationConfig,
+        timing: ProbeConfig,
+        *,
+        client: KubeClient,
+        executor: Executor,
+        resolver: Resolver,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.namespace = config.namespace
+        self.stale_after = 3 * timing.interval + timing.timeout
+        self._interval = timing.interval
+        self._monotonic = monotonic
+        self._wall = wall
+        self.cluster = WatchedCluster(client, config.namespace, monotonic=monotonic, wall=wall)
+        self.tools = ProbeTools(config, timing, client=client, resolver=resolver, monotonic=monotonic, wall=wall)
+        self._observer = Observer(
+            config,
+            timing,
+            cluster=self.cluster,
+            tools=self.tools,
+            executor=executor,
+            history=History(settle=config.settle, interval=timing.interval, begun=monotonic()),
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self.probes = ProbeHistory(recent=30, failures=30)
+        self._failures: Counter[tuple[str, Cause]] = Counter()
+        self._states: dict[str, CollectorState] = {}
+        self._latest: Look | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"look-{self.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch and to look."""
+        self.cluster.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a look's deadline."""
+        self._stop.set()
+        self.cluster.stop()
+        self._thread.join(timeout=2.0)
+
+    def latest(self) -> Look | None:
+        """The newest finished look."""
+        return self._latest
+
+    def failures(self) -> Mapping[tuple[str, Cause], int]:
+        """Failed probes since the start, by target and cause; of pods that are still there."""
+        with self._lock:
+            return dict(self._failures)
+
+    def collectors(self) -> Sequence[CollectorState]:
+        """The states of this foundation's collectors."""
+        with self._lock:
+            return tuple(self._states.values())
+
+    def client_certificate(self) -> Certificate | None:
+        """Our own certificate, the one in use."""
+        return self.tools.credentials.certificate
+
+    def _run(self) -> None:
+        due = self._monotonic()
+        while not self._stop.is_set():
+            self.turn()
+            due = max(due + self._interval, self._monotonic())
+            self._stop.wait(due - self._monotonic())
+
+    def turn(self) -> None:
+        """One look, with everything that depends on it."""
+        began = self._monotonic()
+        try:
+            look = self._observer.look()
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch; it is shown and logged
+            logger.exception("a look failed", extra={"foundation": self.name})
+            self._note("look", began, problem=f"{type(error).__name__}: {error}")
+            return
+        before, self._latest = self._latest, look
+        self._tell(before, look)
+        self._note("look", began)
+        self._note("pods", began, problem=look.problems.get("pods", ""))
+        self._note("layout", began, problem=look.problems.get("layout", ""))
+        if look.layout is not None:
+            missing = "" if look.statefulsets is not None else "the StatefulSets cannot be read"
+            self._note("statefulsets", began, problem=missing)
+            problem = self.tools.credentials.problem
+            self._note("credentials", began, problem=str(problem) if problem else "")
+            self._count(look)
+
+    def _count(self, look: Look) -> None:
+        names = {pod.seen.name for pod in look.pods} | {"service"}
+        with self._lock:
+            for result in look.probes():
+                if result.cause is not None:
+                    self._failures[result.target.name, result.cause] += 1
+            for key in [key for key in self._failures if key[0] not in names]:
+                del self._failures[key]
+        for result in look.probes():
+            self.probes.add(probe_line(result))
+
+    def _note(self, name: str, began: float, *, problem: str = "") -> None:
+        now = self._wall()
+        with self._lock:
+            last = self._states.get(name)
+            success_at = now if not problem else last.last_success if last else None
+            self._states[name] = CollectorState(name, not problem, self._monotonic() - began, success_at, problem)
+        if problem and (last is None or last.problem != problem):
+            logger.warning("%s: %s", name, problem, extra={"foundation": self.name})
+        elif not problem and last is not None and last.problem:
+            logger.info("%s: well again", name, extra={"foundation": self.name})
+
+    def _tell(self, before: Look | None, look: Look) -> None:
+        found = look.diagnosis
+        if before is not None and _key(before) == _key(look):
+            return
+        level = logging.INFO if found.restart is Restart.NO and found.verdict == "healthy" else logging.WARNING
+        logger.log(
+            level,
+            "%s: %s",
+            found.verdict,
+            found.evidence[0],
+            extra={"foundation": self.name, "verdict": found.verdict, "restart": found.restart},
+        )
+
+
+def _key(look: Look) -> tuple[str, str]:
+    return look.diagnosis.verdict, look.diagnosis.restart
+
+
+def probe_line(result: ProbeResult) -> ProbeLine:
+    """A probe as the page shows it."""
+    return ProbeLine(
+        at=result.started,
+        target=result.target.name,
+        depth=result.depth,
+        ok=result.ok,
+        cause=result.cause or "",
+        detail=result.detail,
+        stages=tuple((stage, result.stages[stage]) for stage in Stage if stage in result.stages),
+    )

@@ -1,0 +1,71 @@
+"""From a monitor's newest values to what the page shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.web.view import CollectorLine, FoundationView, PodLine, SourceLine
+from foundation import interpret
+from foundation.observation import PodProbe
+
+if TYPE_CHECKING:
+    from exporter.monitor import Monitor
+    from foundation.observer import PodLook
+
+_LABEL = {True: "yes", False: "no", None: ""}
+_PASSIVE = {PodProbe.REFUSED: "passive", PodProbe.NO_ANSWER: "no answer", PodProbe.MIGRATING: "migrating (503)"}
+
+
+def foundation_view(monitor: Monitor) -> FoundationView:
+    """One foundation as the page shows it."""
+    look = monitor.latest()
+    collectors = tuple(
+        CollectorLine(state.name, state.success, state.last_success, state.problem) for state in monitor.collectors()
+    )
+    sources = tuple(
+        SourceLine(
+            name=status.name,
+            kind=status.kind,
+            pod=status.pod,
+            up=status.up,
+            deaf_seconds=status.deaf_seconds,
+            reconnects=status.reconnects,
+            problem=status.problem,
+        )
+        for status in monitor.log_statuses()
+    )
+    return FoundationView(
+        name=monitor.name,
+        namespace=monitor.namespace,
+        layout=look.layout.layout.name if look and look.layout else "",
+        layout_by=look.layout.by if look and look.layout else "",
+        verdict=look.diagnosis.verdict if look else "unknown",
+        restart=look.diagnosis.restart if look else "no",
+        since=look.since if look else None,
+        evidence=look.diagnosis.evidence if look else ("The first look has not finished yet.",),
+        pods_to_restart=tuple(map(str, look.diagnosis.pods_to_restart)) if look else (),
+        pods=tuple(_pod(pod) for pod in look.pods) if look else (),
+        probes=monitor.probes.recent(),
+        failures=monitor.probes.failures(),
+        sources=sources,
+        collectors=collectors,
+        observed_at=look.at if look else None,
+    )
+
+
+def _pod(pod: PodLook) -> PodLine:
+    word = interpret.pod_word(pod.probe) if pod.probe is not None else None
+    waiting = next((item.waiting for item in pod.seen.containers if item.waiting), "")
+    state = "Terminating" if pod.seen.deleted is not None else waiting or pod.seen.phase
+    details = [pod.state_text]
+    if pod.locket is not None and not pod.locket.ok:
+        details.append(f"Locket {interpret.probe_text(pod.locket)}")
+    return PodLine(
+        name=pod.seen.name,
+        role=pod.role,
+        state=state,
+        ready=pod.seen.ready_containers,
+        active_label=_LABEL[pod.active],
+        probe_word="" if word is None else _PASSIVE.get(word, word.replace("_", " ")),
+        detail="; ".join(details),
+    )

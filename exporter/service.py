@@ -1,0 +1,179 @@
+"""The running exporter: its monitors, its registry, its pages, and the configuration in force.
+
+Made after the fork, in the process that serves. A reload keeps every foundation whose settings did not change, with its
+counters and its history; a file that cannot be used changes nothing and is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from exporter.config import ExporterConfig, load_config
+from exporter.logs.metrics import LogMetrics
+from exporter.monitor import Monitor
+from exporter.page import foundation_view
+from exporter.probe_once import ProbeOnce
+from exporter.snapshot import SnapshotCollector
+from exporter.web.app import create_app
+from exporter.web.view import ExporterView
+from foundation.kube.client import KubeClient
+from foundation.kube.errors import ConfigurationProblem
+from foundation.probes.resolving import Resolver
+from foundation.yamlfile import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from wsgiref.types import WSGIApplication
+
+    from foundation.config import FoundationConfig
+
+logger = logging.getLogger(__name__)
+
+PROBES_AT_ONCE = 512
+"""Threads that probe; made when needed, so that only hanging targets ever use many."""
+
+
+class Exporter:
+    """Everything that runs in the serving process. `stop` ends it; it is then of no further use."""
+
+    def __init__(self, config_file: Path, config: ExporterConfig) -> None:
+        """Starts to watch. Raises ConfigurationProblem where there is no way to a Kubernetes API."""
+        self._file = config_file
+        self._lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe")
+        self._resolver = Resolver()
+        self._clients: dict[tuple[str | None, str | None], KubeClient] = {}
+        self._monitors: dict[str, Monitor] = {}
+        self._config = config
+        self._loaded_at = time.time()
+        self._problem = ""
+        self._version, self._revision = version("stager-medic"), os.environ.get("STAGER_REVISION", "")
+        self.registry = CollectorRegistry()
+        self._log_metrics = LogMetrics(self.registry)
+        self._reloaded = Gauge(
+            "stager_exporter_config_last_reload_successful",
+            "Whether the newest configuration file is the one in force.",
+            registry=self.registry,
+        )
+        self._reloaded_at = Gauge(
+            "stager_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read.",
+            registry=self.registry,
+        )
+        self._describe()
+        self._apply(config)
+        self._pages = create_app(self, self.registry)
+
+    def _describe(self) -> None:
+        ProcessCollector(registry=self.registry)
+        labels = ["version", "revision", "python"]
+        info = Gauge("stager_exporter_build_info", "What runs here.", labels, registry=self.registry)
+        info.labels(self._version, self._revision, platform.python_version()).set(1)
+        self.registry.register(SnapshotCollector(lambda: tuple(self._monitors.values()), time.time))
+
+    @property
+    def wsgi(self) -> WSGIApplication:
+        """The pages."""
+        return self._pages
+
+    def reload(self) -> str:
+        """Read the file anew; empty where it was taken, else the problem, and the old one stays."""
+        with self._lock:
+            try:
+                config = load_config(self._file)
+                self._apply(config)
+            except (ConfigurationError, ConfigurationProblem) as problem:
+                self._problem = str(problem)
+                self._reloaded.set(0)
+                logger.error("the configuration was not taken: %s", self._problem)  # noqa: TRY400 - for the operator
+                return self._problem
+        if config.exporter.web != self._config.exporter.web:
+            logger.warning("exporter.web changed: that takes a restart")
+        self._config = config
+        return ""
+
+    def stop(self) -> None:
+        """End all watching; about two seconds at the most."""
+        stopping = [threading.Thread(target=monitor.stop) for monitor in self._monitors.values()]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join(timeout=2.0)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for client in self._clients.values():
+            client.close()
+
+    def view(self) -> ExporterView:
+        """The newest snapshots, for the pages."""
+        monitors = tuple(self._monitors.values())
+        return ExporterView(
+            foundations=tuple(foundation_view(monitor) for monitor in monitors),
+            version=self._version,
+            revision=self._revision,
+            config_loaded_at=self._loaded_at,
+            config_problem=self._problem,
+        )
+
+    def probe_now(self, foundation: str) -> bytes | None:
+        """Probe one foundation's Service now; None where no foundation has that name."""
+        monitor = self._monitors.get(foundation)
+        if monitor is None:
+            return None
+        registry = CollectorRegistry()
+        registry.register(ProbeOnce(monitor))
+        return generate_latest(registry)
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready once every foundation was looked at once, whatever was found."""
+        waiting = [monitor.name for monitor in tuple(self._monitors.values()) if monitor.latest() is None]
+        return not waiting, f"not looked at yet: {', '.join(waiting)}" if waiting else ""
+
+    def _apply(self, config: ExporterConfig) -> None:
+        """Start what is new, keep what is the same, stop what is gone. Raises ConfigurationProblem before any of it."""
+        kept, made = {}, {}
+        for foundation in config.foundations:
+            old = self._monitors.get(foundation.name)
+            if old is not None and old.settings == (foundation, config.probe, config.logs_of(foundation.name)):
+                kept[foundation.name] = old
+            else:
+                made[foundation.name] = self._monitor(foundation, config)
+        gone = [monitor for name, monitor in self._monitors.items() if name not in kept]
+        for monitor in gone:
+            monitor.stop()
+        self._monitors = {item.name: kept.get(item.name) or made[item.name] for item in config.foundations}
+        for monitor in made.values():
+            monitor.start()
+        self._loaded_at, self._problem = time.time(), ""
+        self._reloaded.set(1)
+        self._reloaded_at.set(self._loaded_at)
+
+    def _monitor(self, foundation: FoundationConfig, config: ExporterConfig) -> Monitor:
+        return Monitor(
+            foundation,
+            config.probe,
+            config.logs_of(foundation.name),
+            client=self._client(foundation),
+            executor=self._executor,
+            resolver=self._resolver,
+            log_metrics=self._log_metrics,
+            monotonic=time.monotonic,
+            wall=time.time,
+        )
+
+    def _client(self, foundation: FoundationConfig) -> KubeClient:
+        """One client, and so one pool, for each way to an API server."""
+        kubeconfig = None if foundation.kubeconfig is None else str(foundation.kubeconfig)
+        key = (kubeconfig, foundation.context)
+        if key not in self._clients:
+            self._clients[key] = KubeClient.connect(*key)
+        return self._clients[key]
