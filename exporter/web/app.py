@@ -37,7 +37,8 @@ PROBES_AT_ONCE = 4
 
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -72,7 +73,8 @@ def create_app(provider: Provider, registry: CollectorRegistry, clock: Callable[
         refresh=REFRESH_SECONDS,
     )
     _pages(app, provider, clock)
-    _endpoints(app, provider, Scrape(registry))
+    _for_prometheus(app, provider, Scrape(registry))
+    _for_operation(app, provider)
     _edges(app)
     return app
 
@@ -109,9 +111,8 @@ def _pages(app: Flask, provider: Provider, clock: Callable[[], float]) -> None:
         return jsonify(asdict(provider.view()))
 
 
-def _endpoints(app: Flask, provider: Provider, scrape: Scrape) -> None:
+def _for_prometheus(app: Flask, provider: Provider, scrape: Scrape) -> None:
     probing = threading.BoundedSemaphore(PROBES_AT_ONCE)
-    reloading = threading.Lock()
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -137,6 +138,10 @@ def _endpoints(app: Flask, provider: Provider, scrape: Scrape) -> None:
         if result is None:
             return _no_such_foundation(provider.view(), name)
         return Response(result, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _for_operation(app: Flask, provider: Provider) -> None:
+    reloading = threading.Lock()
 
     @app.get("/livez")
     def livez() -> Response:

@@ -60,7 +60,9 @@ class Scrape:
         metrics = self._collect()
         with self._lock:
             failures = self._failures
-        metrics.append(CounterMetricFamily(FAILURES, "Collectors and metrics that a scrape had to leave out.", failures))
+        metrics.append(
+            CounterMetricFamily(FAILURES, "Collectors and metrics that a scrape had to leave out.", failures)
+        )
         if names:
             metrics = [kept for metric in metrics if (kept := _only(metric, frozenset(names))) is not None]
         return self._encode(encode, metrics), content_type

@@ -121,7 +121,7 @@ class Provider(Protocol):
         ...
 
     def probe_now(self, foundation: str) -> bytes | None:
-        """Probe the Service of one foundation now and give the result in Prometheus' text format; None: no such name."""
+        """Probe the Service of one foundation now, and give Prometheus' text format; None: no such name."""
         ...
 
     def reload(self) -> str:

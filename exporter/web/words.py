@@ -36,22 +36,22 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "unlabelled_active": Meaning(
             "The serving BBS is not marked", "One BBS serves, but the Service does not send requests to it.", "bad"
         ),
-        "electing": Meaning("Electing", "Things have changed a moment ago; a new BBS is expected to take over.", "wait"),
+        "electing": Meaning("Electing", "Things changed a moment ago; a BBS is expected to take over.", "wait"),
         "network_path": Meaning("The way to BBS is broken", "A BBS runs, but not every path to it works.", "bad"),
         "api_down": Meaning("No API pod is ready", "Cloud Controller itself is not ready to take a push.", "bad"),
         "certificate": Meaning(
             "A certificate is refused", "BBS or this exporter shows a certificate that is not accepted.", "bad"
         ),
         "database_down": Meaning("The database is down", "Diego's SQL database does not answer.", "bad"),
-        "database_error": Meaning("The database gives errors", "BBS answers, and its database refuses its work.", "bad"),
-        "locket_hung": Meaning("Locket hangs", "Locket accepts connections and never answers, so no BBS holds the lock.", "bad"),
+        "database_error": Meaning("The database gives errors", "BBS answers, and its database refuses work.", "bad"),
+        "locket_hung": Meaning("Locket hangs", "Locket accepts, never answers: no BBS holds the lock.", "bad"),
         "crashing": Meaning("Pods are crashing", "A BBS or Locket container ends again and again.", "bad"),
         "pods_stuck": Meaning("Pods are stuck", "A pod neither starts nor ends within its time.", "bad"),
         "migrating": Meaning("Migrating", "A BBS holds the lock and is still migrating its database.", "wait"),
         "locket_down": Meaning("Locket is down", "No Locket accepts connections, so no BBS can hold the lock.", "bad"),
         "hung": Meaning("BBS hangs", "A BBS accepts connections and never answers.", "bad"),
         "stale_label": Meaning("The label is stale", "A pod is marked active, and no BBS serves.", "bad"),
-        "locked_out": Meaning("No BBS is active", "Every BBS is passive: nothing holds the lock, nothing serves.", "bad"),
+        "locked_out": Meaning("No BBS is active", "Every BBS is passive: nothing holds the lock or serves.", "bad"),
     }
 )  # fmt: skip
 
@@ -114,11 +114,11 @@ def ago(at: float | None, now: float) -> str:
 def utc(at: float | None, now: float) -> str:
     """Give a Unix time in UTC, the date only where it is not today's."""
     if at is None:
-        return "–"
+        return "-"
     try:
         moment, today = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(now, UTC).date()
     except (OverflowError, ValueError, OSError):
-        return "–"  # not a time that a calendar has
+        return "-"  # not a time that a calendar has
     return moment.strftime("%H:%M:%S UTC" if moment.date() == today else "%Y-%m-%d %H:%M:%S UTC")
 
 

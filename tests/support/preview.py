@@ -26,7 +26,13 @@ def healthy(name: str = "prod") -> FoundationView:
         for target in ("service", "diego-api-1")
     )
     refused = ProbeLine(
-        NOW - 1, "diego-api-0", "ping", ok=False, cause="refused", detail="Connection refused", stages=(("tcp", 0.0004),)
+        NOW - 1,
+        "diego-api-0",
+        "ping",
+        ok=False,
+        cause="refused",
+        detail="Connection refused",
+        stages=(("tcp", 0.0004),),
     )
     return FoundationView(
         name=name,
@@ -87,7 +93,7 @@ def locket_hung(name: str = "prod") -> FoundationView:
         restart="yes",
         since=NOW - 262,
         evidence=(
-            "Nothing serves: 8889 is refused on diego-api-0 (10.42.1.9) and on diego-api-1 (10.42.3.17), seen twice, 5 s apart.",
+            "Nothing serves: 8889 is refused on diego-api-0 (10.42.1.9) and diego-api-1 (10.42.3.17), twice, 5 s apart.",
             "Locket of diego-api-0 accepts on 8891 and gives no answer to the TLS hello within 3.0 s.",
             "Locket of diego-api-1 accepts on 8891 and gives no answer to the TLS hello within 3.0 s.",
             "The database cf-pg.data.svc:5432 answers (PostgreSQL, 4 ms).",
