@@ -114,6 +114,19 @@ class Credentials:
         """Our own certificate, the one in use."""
         return self.current()[0].certificate
 
+    def pem(self) -> tuple[bytes, bytes, bytes] | None:
+        """CA, certificate and key as they stand in the files, for libraries that want bytes; None unless all are there.
+
+        A key that is part of the certificate's file is found there.
+        """
+        if self._ca is None or self._cert is None or self.problem is not None:
+            return None
+        try:
+            ca, certificate = Path(self._ca).read_bytes(), Path(self._cert).read_bytes()
+            return ca, certificate, Path(self._key).read_bytes() if self._key is not None else certificate
+        except OSError:
+            return None
+
     def _load(self) -> Contexts | FileProblem:
         for file in (self._ca, self._cert, self._key):
             if file is not None:

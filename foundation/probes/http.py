@@ -1,7 +1,7 @@
 """One POST over a connection that is already there, in HTTP/1.1, bounded in bytes and by the caller's deadline.
 
-The standard library's client costs twice the CPU for the same two lines (measured with mutual TLS and a ping), reads
-headers without a bound on the whole, and knows timeouts for single reads only.
+The standard library's client knows timeouts for single reads only, so that a peer that dribbles bytes holds it for
+ever; this one is also about a tenth cheaper per ping (measured side by side over mutual TLS).
 """
 
 from __future__ import annotations

@@ -158,6 +158,7 @@ class Server(ABC, Generic[ModeT]):
 
     @mode.setter
     def mode(self, mode: ModeT) -> None:
+        mode = type(self._closed)(mode)
         if self._loop is None:
             self._mode = mode
         elif mode is not self._mode:
