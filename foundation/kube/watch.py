@@ -204,7 +204,8 @@ class Watcher(Generic[T]):
         if kind == "ERROR":
             code = thing.get("code") if isinstance(thing, dict) else None
             raise from_status(self._target, code if isinstance(code, int) else 500, thing)
-        version = thing.get("metadata", {}).get("resourceVersion") if isinstance(thing, dict) else None
+        metadata = thing.get("metadata") if isinstance(thing, dict) else None
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         try:
             if kind != "BOOKMARK":
                 self._apply(kind, thing)

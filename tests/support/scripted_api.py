@@ -1,4 +1,4 @@
-"""A small threaded HTTP server that plays back scripted answers as a Kubernetes API server might give them, faults included.
+"""A small threaded HTTP server that plays back scripted answers as a Kubernetes API server may give them, faults included.
 
 Each route has a queue of answers; the last one is given for ever. It judges nothing: what was asked stands in `seen`.
 """
@@ -22,7 +22,8 @@ from kubernetes.client import Configuration
 from foundation.kube.client import KubeClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import ssl
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
 
@@ -64,7 +65,20 @@ class Exchange(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+    def do_GET(self) -> None:
+        self._handle()
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    def do_PUT(self) -> None:
+        self._handle()
+
+    def do_PATCH(self) -> None:
+        self._handle()
+
+    def do_DELETE(self) -> None:
+        self._handle()
 
     def wait_until_stopped(self) -> None:
         """Say nothing more until the server is stopped or the client has gone."""
@@ -103,18 +117,21 @@ class _Server(ThreadingHTTPServer):
 class ScriptedApi:
     """Use as a context manager; `on()` before the requests that need it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self.stopping = threading.Event()
         self._lock = threading.Condition()
         self._routes: dict[tuple[str, str, bool], list[Answer]] = {}
         self._server = _Server(("127.0.0.1", 0), Exchange)
         self._server.api = self
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def on(self, method: str, path: str, *answers: Answer, watch: bool = False) -> None:
         with self._lock:
@@ -213,7 +230,7 @@ def chunks(*parts: bytes, then: str = "end") -> Answer:
     return answer
 
 
-def events(*parts: dict[str, object], then: str = "end") -> Answer:
+def events(*parts: Mapping[str, object], then: str = "end") -> Answer:
     """A watch's events, one JSON line each."""
     return chunks(*(json.dumps(part).encode() + b"\n" for part in parts), then=then)
 
@@ -297,8 +314,10 @@ def websocket(frames: Iterable[bytes], then: str = "end", protocol: str = "v5.ch
         for one in ready:
             exchange.wfile.write(one)
             exchange.wfile.flush()
-        if then == "hang":
-            exchange.wait_until_stopped()
+        if then == "end":
+            exchange.connection.shutdown(socket.SHUT_WR)
+        # To close with the client's pong unread would reset the connection and lose what was sent.
+        exchange.wait_until_stopped()
 
     return answer
 
