@@ -138,6 +138,8 @@ class _Reader:
         found = self._mapping(
             node, where, {"cert_file", "key_file", "client_ca_file", "client_auth_type", "min_version"}
         )
+        if not found and self._problems:
+            return None
         given = {name: self._text(value, f"{where}.{name}") for name, value in found.items()}
         for name in ("cert_file", "key_file"):
             if name not in given:
@@ -291,6 +293,9 @@ class WebConfig:
             return self._current
         with self._lock:
             # Signatures are taken before the files are read: a change in between is seen the next time.
+            seen = _signature(self._watched)
+            if seen == self._seen:
+                return self._current
             watched = self._watched
             problem: WebConfigError | None = None
             try:

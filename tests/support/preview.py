@@ -93,7 +93,7 @@ def locket_hung(name: str = "prod") -> FoundationView:
         restart="yes",
         since=NOW - 262,
         evidence=(
-            "Nothing serves: 8889 is refused on diego-api-0 (10.42.1.9) and diego-api-1 (10.42.3.17), twice, 5 s apart.",
+            "Nothing serves: 8889 refused on diego-api-0 (10.42.1.9) and diego-api-1 (10.42.3.17), twice, 5 s apart.",
             "Locket of diego-api-0 accepts on 8891 and gives no answer to the TLS hello within 3.0 s.",
             "Locket of diego-api-1 accepts on 8891 and gives no answer to the TLS hello within 3.0 s.",
             "The database cf-pg.data.svc:5432 answers (PostgreSQL, 4 ms).",

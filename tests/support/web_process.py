@@ -120,7 +120,12 @@ def until(look: Callable[[], T | None], what: str, seconds: float = 15.0) -> T:
 
 
 def get(
-    port: int, path: str, *, tls: ssl.SSLContext | None = None, timeout: float = 20.0, **headers: str
+    port: int,
+    path: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    timeout: float = 20.0,
+    headers: dict[str, str] | None = None,
 ) -> tuple[int, bytes]:
     """One request on a connection of its own: status and body."""
     connection = (
@@ -129,7 +134,7 @@ def get(
         else http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls)
     )
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -107,14 +107,14 @@ def test_a_taken_port_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("count", "say", "allowed"),
     [
-        (64, b"", 0.5),
-        (64, b"G", 3.0),
-        (64, PARTIAL_HEADER, 3.0),
-        (64, SLOW_BODY, 3.0),
-        (64, NEVER_READ, 4.0),
-        (8, PARTIAL_HEADER, 0.5),
-        (8, SLOW_BODY, 0.5),
-        (8, NEVER_READ, 0.5),
+        (64, b"", 2.0),
+        (64, b"G", 4.0),
+        (64, PARTIAL_HEADER, 4.0),
+        (64, SLOW_BODY, 4.0),
+        (64, NEVER_READ, 8.0),
+        (8, PARTIAL_HEADER, 2.0),
+        (8, SLOW_BODY, 2.0),
+        (8, NEVER_READ, 3.0),
     ],
 )
 def test_stalling_clients_do_not_hold_up_a_scrape(count: int, say: bytes, allowed: float) -> None:
