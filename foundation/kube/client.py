@@ -361,7 +361,8 @@ class KubeClient:
         elif isinstance(e, ProtocolError) and len(e.args) > 1:
             words = f"the connection to {self.host} broke: {e.args[1] or type(e.args[1]).__name__}"
         else:
-            words = f"no exchange with {self.host}: {(e.args[0] if isinstance(e, HTTPError) and e.args else e) or type(e).__name__}"
+            cause = e.args[0] if isinstance(e, HTTPError) and e.args else e
+            words = f"no exchange with {self.host}: {str(cause) or type(e).__name__}"
         return Unreachable(words, target=target, retry=True)
 
     def open_long(self, target: Target, path: str, query: Query | None, read_timeout: float, stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""A small threaded HTTP server that plays back scripted answers as a Kubernetes API server may give them, faults included.
+"""A small threaded HTTP server: it plays back scripted answers as a Kubernetes API server may give them, with faults.
 
 Each route has a queue of answers; the last one is given for ever. It judges nothing: what was asked stands in `seen`.
 """
@@ -78,6 +78,9 @@ class Exchange(BaseHTTPRequestHandler):
         self._handle()
 
     def do_DELETE(self) -> None:
+        self._handle()
+
+    def do_CONNECT(self) -> None:
         self._handle()
 
     def wait_until_stopped(self) -> None:
@@ -295,7 +298,7 @@ def exec_status(code: int) -> bytes:
 
 
 def websocket(frames: Iterable[bytes], then: str = "end", protocol: str = "v5.channel.k8s.io") -> Answer:
-    """Accept the upgrade, send frames, then `end` (drop the connection) or `hang`."""
+    """Accept the upgrade, send frames, then `end` (drop the connection), `hang`, or `drip` more output for ever."""
     ready = list(frames)
 
     def answer(exchange: Exchange) -> None:
@@ -313,6 +316,9 @@ def websocket(frames: Iterable[bytes], then: str = "end", protocol: str = "v5.ch
         )
         for one in ready:
             exchange.wfile.write(one)
+            exchange.wfile.flush()
+        while then == "drip" and not exchange.server.api.stopping.wait(0.02):
+            exchange.wfile.write(frame(1, b"."))
             exchange.wfile.flush()
         if then == "end":
             exchange.connection.shutdown(socket.SHUT_WR)

@@ -5,7 +5,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from kubernetes.client import Configuration
 
+from foundation.kube.client import KubeClient
 from foundation.kube.errors import Forbidden, KubeError, NotFound, NotUnderstood, Unauthorized, Unreachable
 from foundation.kube.exec import ExecStream, exit_status, run
 from tests.support.scripted_api import (
@@ -26,7 +28,6 @@ from tests.support.scripted_api import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from foundation.kube.client import KubeClient
     from foundation.kube.exec import ExecResult
 
 EXEC = "/api/v1/namespaces/cf/pods/api-0/exec"
@@ -107,6 +108,23 @@ class TestRun:
         api.on("GET", EXEC, websocket([frame(1, b"some")], then="hang"))
         result = nc(client, timeout=0.3)
         assert (result.stdout, result.exit_code, result.problem) == (b"some", None, "no end within 0.3 s")
+
+    def test_output_does_not_put_off_the_deadline(self, api: ScriptedApi, client: KubeClient) -> None:
+        api.on("GET", EXEC, websocket([], then="drip"))
+        result = nc(client, timeout=0.3)
+        assert result.stdout
+        assert (result.exit_code, result.problem) == (None, "no end within 0.3 s")
+
+    def test_goes_through_the_configured_proxy(self, api: ScriptedApi) -> None:
+        # The scripted server is proxy and, on the same connection, the API server behind it.
+        api.on("GET", EXEC, websocket([frame(3, exec_status(0))]))
+        conf = Configuration()
+        conf.host, conf.proxy = "http://api.invalid:6443", api.url
+        with KubeClient(conf, connect_timeout=2) as client:
+            with pytest.raises(Unreachable, match=r"the proxy refused the tunnel.*404"):
+                nc(client)
+            api.on("CONNECT", "6443", lambda exchange: exchange.head(200, {}))  # how urlsplit reads host:port
+            assert nc(client).exit_code == 0
 
     def test_a_server_that_never_upgrades(self, api: ScriptedApi, client: KubeClient) -> None:
         api.on("GET", EXEC, silence)
