@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.logs.causes import CAUSES
 from exporter.logs.recognise import SIBLINGS, recognise
-from exporter.logs.scan import scan
+from exporter.logs.scan import scan, scan_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from prometheus_client import Counter, Gauge
 
     from exporter.logs.metrics import LogMetrics
     from exporter.logs.recognise import Reading
+    from exporter.logs.scan import Found
 
 OTHER: Final = "other"
 """The label of what is beyond a cap."""
@@ -91,40 +92,23 @@ class LogAccount:
         """Counts lines given without their newlines; each counts one byte more, for its newline."""
         if not lines:
             return
-        chunk = b"\n".join(lines) + b"\n"
-        if chunk.count(b"\n") == len(lines):
-            self.feed_chunk(source, pod, chunk)
-            return
-        # Syslog with octet counts may hold newlines inside a message: those are one line.
-        readings = [reading for line in lines if (reading := recognise(line))]
-        self._enter(source, pod, len(lines), len(chunk), completed={}, readings=readings)
+        self._enter(source, pod, sum(map(len, lines)) + len(lines), scan_lines(lines))
 
     def feed_chunk(self, source: str, pod: str, chunk: bytes) -> None:
         """Counts whole lines given in one piece, each with its newline: the fast way."""
         if not chunk:
             return
-        found = scan(chunk)
-        readings = [reading for line in found.candidates if (reading := recognise(line))]
-        self._enter(source, pod, found.lines, len(chunk), completed=found.completed, readings=readings)
+        self._enter(source, pod, len(chunk), scan(chunk))
 
-    def _enter(
-        self,
-        source: str,
-        pod: str,
-        lines: int,
-        size: int,
-        *,
-        completed: dict[tuple[bytes | None, bytes], int],
-        readings: Iterable[Reading],
-    ) -> None:
+    def _enter(self, source: str, pod: str, size: int, found: Found) -> None:
+        readings = [reading for line in found.candidates if (reading := recognise(line))]
         with self._lock:
             stream = self._stream(source, pod)
-            stream.lines.inc(lines)
+            stream.lines.inc(found.lines)
             stream.bytes.inc(size)
             stream.last_line.set(self._clock())
-            for (named, status), number in completed.items():
-                name = named.decode("ascii") if named else pod
-                self._completed(name, int(status), number)
+            for (named, status), number in found.completed.items():
+                self._completed(named.decode("ascii") if named else pod, int(status), number)
             for reading in readings:
                 self._count(reading.pod or pod, reading)
 

@@ -1,37 +1,44 @@
-"""Finds the few lines of a chunk that can matter, without cutting the others out.
+"""Finds the few lines that can matter, without reading the others.
 
 steno writes the message right after the time, so the first `"message":"` of a line and the letter behind it refuse
 nearly every line, and cost two short searches. `Completed` lines are many: one pattern reads them where they stand, as
 long as they look as they always do; whatever does not goes the long way, with the same result.
 
-This relies on steno's order of keys (lib/steno/codec/json.rb): a message that comes after other texts is not looked for.
+This relies on steno's order of keys (lib/steno/codec/json.rb): a message that comes after other texts is not looked
+for. The loops are written for speed, and are the only code that runs for every line.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MARKERS: Final = (b"Request failed: ", b"stage.request", b"sync-failed", b"Completed ")
 """What the messages that are counted start with."""
 
-_FIRST_LETTERS: Final = frozenset(marker[0] for marker in MARKERS)
+_LETTERS: Final = frozenset(marker[0] for marker in MARKERS)
 
-# Accepts only what `unwrap` and `recognise` read in the same way (a property test compares them): kubectl's or the
-# container runtime's time, SCF's syslog form, KubeCF's sidecar, then steno's JSON.
+# Both patterns accept only what `unwrap` and `recognise` read in the same way (a property test compares them). The
+# first is for bare lines; the second knows kubectl's or the runtime's time, SCF's syslog form, and KubeCF's sidecar.
+_STAMP: Final = rb'\{"timestamp":(?:[1-9]\d*+(?:\.\d++)?|"[0-9T:.Z+-]*+"),'
+_BARE: Final = _STAMP + rb'"message":"Completed (\d{3}) vcap-request-id: '
+_TIME: Final = rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z (?:std(?:out|err) F )?)?"
+_SYSLOG: Final = rb"(?:<\d{1,3}>1 [0-9T:.Z+-]{1,64} ([A-Za-z0-9][A-Za-z0-9._-]{0,252}) [A-Za-z0-9._-]{1,128} - - - )?"
 _SGR: Final = rb"(?:\x1b\[[0-9;]*m)*+"
-_COMPLETED: Final = re.compile(
-    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z (?:std(?:out|err) F )?)?"
-    rb"(?:<\d{1,3}>1 [0-9T:.Z+-]{1,64} ([A-Za-z0-9][A-Za-z0-9._-]{0,252}) [A-Za-z0-9._-]{1,128} - - - )?"
-    rb"(?:" + _SGR + rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d, " + _SGR + rb"/[^,\x1b\n]{1,499}" + _SGR + rb", " + _SGR + rb")?"
-    rb'\{"timestamp":(?:[1-9]\d*+(?:\.\d++)?|"[0-9T:.Z+-]*+"),"message":"Completed (\d{3}) vcap-request-id: '
-)
+_SIDECAR: Final = rb"(?:S\d{4}/\d\d/\d\d \d\d:\d\d:\d\d, S/[^,\x1b\n]{1,499}S, S)?".replace(b"S", _SGR)
+_BARE_COMPLETED: Final = re.compile(_BARE)
+_COMPLETED: Final = re.compile(_TIME + _SYSLOG + _SIDECAR + _BARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a chunk holds."""
+    """What was found."""
 
     lines: int
     candidates: list[bytes]
@@ -41,31 +48,64 @@ class Found:
 
 
 def scan(chunk: bytes) -> Found:
-    """Looks through whole lines; the last one may lack its newline."""
-    lines = 0
+    """Looks through whole lines in one piece; the last one may lack its newline."""
+    if not chunk.endswith(b"\n"):
+        chunk += b"\n"
     candidates: list[bytes] = []
-    completed: dict[tuple[bytes | None, bytes], int] = {}
-    find, match, letters = chunk.find, _COMPLETED.match, _FIRST_LETTERS
-    start, length = 0, len(chunk)
-    while start < length:
+    statuses: list[bytes] = []
+    wrapped: list[tuple[bytes | None, bytes]] = []
+    find, bare, letters = chunk.find, _BARE_COMPLETED.match, _LETTERS
+    lines = start = 0
+    for lines in count():  # noqa: B007 - how far it came is the number of lines
         end = find(b"\n", start)
         if end < 0:
-            end = length
-        lines += 1
+            break
         at = find(b'"message":"', start, end)
         if at < 0:
             # A line in Docker's JSON has its quotes escaped; other lines without the word cannot matter.
-            if find(b"message", start, end) >= 0 and _may_matter(chunk[start:end]):
-                candidates.append(chunk[start:end])
-        elif at + 11 < end and chunk[at + 11] in letters:
-            if found := match(chunk, start, end):
-                key: tuple[bytes | None, bytes] = found.group(1, 2)
-                completed[key] = completed.get(key, 0) + 1
+            if find(b"message", start, end) >= 0:
+                candidates += _may_matter(chunk[start:end])
+        elif chunk[at + 11] in letters:  # at worst the newline
+            if found := bare(chunk, start):
+                statuses.append(found[1])
             elif chunk.startswith(MARKERS, at + 11, end):
-                candidates.append(chunk[start:end])
+                _sort_out(chunk[start:end], wrapped, candidates)
         start = end + 1
-    return Found(lines, candidates, completed)
+    return Found(lines, candidates, _totals(statuses, wrapped))
 
 
-def _may_matter(line: bytes) -> bool:
-    return any(marker in line for marker in MARKERS)
+def scan_lines(lines: Sequence[bytes]) -> Found:
+    """The same for lines that are cut already; newlines inside them are text."""
+    candidates: list[bytes] = []
+    statuses: list[bytes] = []
+    wrapped: list[tuple[bytes | None, bytes]] = []
+    bare, letters = _BARE_COMPLETED.match, _LETTERS
+    for line in lines:
+        at = line.find(b'"message":"')
+        if at < 0:
+            if b"message" in line:
+                candidates += _may_matter(line)
+        elif at + 11 < len(line) and line[at + 11] in letters:
+            if found := bare(line):
+                statuses.append(found[1])
+            elif line.startswith(MARKERS, at + 11):
+                _sort_out(line, wrapped, candidates)
+    return Found(len(lines), candidates, _totals(statuses, wrapped))
+
+
+def _may_matter(line: bytes) -> list[bytes]:
+    return [line] if any(marker in line for marker in MARKERS) else []
+
+
+def _sort_out(line: bytes, wrapped: list[tuple[bytes | None, bytes]], candidates: list[bytes]) -> None:
+    if found := _COMPLETED.match(line):
+        wrapped.append((found[1], found[2]))
+    else:
+        candidates.append(line)
+
+
+def _totals(statuses: list[bytes], wrapped: list[tuple[bytes | None, bytes]]) -> dict[tuple[bytes | None, bytes], int]:
+    totals = Counter(wrapped)
+    for status, number in Counter(statuses).items():
+        totals[None, status] += number
+    return totals
