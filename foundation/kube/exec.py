@@ -298,13 +298,12 @@ class ExecStream:
         self._channels.drop()
 
 
-def run(
+def run(  # noqa: PLR0917  # where, what, how long: read in that order
     client: KubeClient,
     namespace: str,
     pod: str,
     container: str,
     command: Sequence[str],
-    *,
     timeout: float,
     max_output: int = 1 << 20,
 ) -> ExecResult:
