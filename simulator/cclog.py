@@ -7,13 +7,13 @@ two ages: V2 with float times, as CFEE's releases write them, and V3 with RFC 33
 from __future__ import annotations
 
 import json
-import random
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Mapping
 
 _ROOT = "/var/vcap/packages/cloud_controller_ng/cloud_controller_ng"
@@ -64,14 +64,14 @@ class CloudController:
         request = {"request_guid": guid, "staging_guid": staging}
         lines = [
             Timed(0.0, self._started(method, path, guid)),
-            Timed(0.01, self._line("stage.request", "info", "cc.bbs.stager_client", request, client, 16, "stage")),
+            Timed(0.01, self._line("stage.request", "info", "cc.bbs.stager_client", request, (client, 16, "stage"))),
         ]
         if failure is None:
             answered = {**request, "error": None}
             return [
                 *lines,
                 Timed(
-                    0.05, self._line("stage.response", "info", "cc.bbs.stager_client", answered, client, 20, "stage")
+                    0.05, self._line("stage.response", "info", "cc.bbs.stager_client", answered, (client, 20, "stage"))
                 ),
                 Timed(0.08, self._completed(201, guid)),
             ]
@@ -93,15 +93,13 @@ class CloudController:
                     "error",
                     "cc.stager",
                     failed,
-                    "lib/cloud_controller/diego/stager.rb",
-                    11,
-                    "rescue in stage",
+                    ("lib/cloud_controller/diego/stager.rb", 11, "rescue in stage"),
                 ),
             ),
             Timed(
                 duration,
                 self._line(
-                    "diego.staging.buildpack.finished", "info", "cc.stager", finished, handler, 25, "staging_complete"
+                    "diego.staging.buildpack.finished", "info", "cc.stager", finished, (handler, 25, "staging_complete")
                 ),
             ),
             Timed(duration, self._failed(text, guid), counts=True),
@@ -116,12 +114,13 @@ class CloudController:
         raised = f"{text} (VCAP::CloudController::Diego::ProcessesSync::BBSFetchError)"
         return [
             Timed(
-                0.0, self._line("sync-failed", "info", "cc.diego.sync.processes", data, processes, 64, "rescue in sync")
+                0.0,
+                self._line("sync-failed", "info", "cc.diego.sync.processes", data, (processes, 64, "rescue in sync")),
             ),
             Timed(
                 0.1,
                 self._line(
-                    raised, "error", "cc.clock", {}, "lib/cloud_controller/clock/scheduler.rb", 38, "block in start"
+                    raised, "error", "cc.clock", {}, ("lib/cloud_controller/clock/scheduler.rb", 38, "block in start")
                 ),
             ),
         ]
@@ -129,7 +128,7 @@ class CloudController:
     def sync_done(self) -> list[Timed]:
         """Give cc-clock's line about a synchronisation that worked."""
         processes = "lib/cloud_controller/diego/processes_sync.rb"
-        return [Timed(0.0, self._line("finished-sync", "info", "cc.diego.sync.processes", {}, processes, 56, "sync"))]
+        return [Timed(0.0, self._line("finished-sync", "info", "cc.diego.sync.processes", {}, (processes, 56, "sync")))]
 
     def _started(self, method: str, path: str, guid: str) -> Callable[[float], str]:
         def write(at: float) -> str:
@@ -139,14 +138,14 @@ class CloudController:
                 f"with vcap-request-id: {guid} at {day}"
             )
             return self._line(
-                message, "info", "cc.api", {"request_guid": guid}, "middleware/request_logs.rb", 12, "call"
+                message, "info", "cc.api", {"request_guid": guid}, ("middleware/request_logs.rb", 12, "call")
             )(at)
 
         return write
 
     def _completed(self, status: int, guid: str) -> Callable[[float], str]:
         message = f"Completed {status} vcap-request-id: {guid}"
-        return self._line(message, "info", "cc.api", {"request_guid": guid}, "middleware/request_logs.rb", 24, "call")
+        return self._line(message, "info", "cc.api", {"request_guid": guid}, ("middleware/request_logs.rb", 24, "call"))
 
     def _failed(self, text: str, guid: str) -> Callable[[float], str]:
         said, title = ("detail", "title") if self.v3 else ("description", "error_code")
@@ -159,12 +158,12 @@ class CloudController:
                 f'Request failed: 503: {{"errors"=>[{body}]}}',
                 "app/controllers/v3/application_controller.rb",
             )
-            return self._line(message, "info", "cc.api", data, file, 177, "handle_exception")
+            return self._line(message, "info", "cc.api", data, (file, 177, "handle_exception"))
         message = f"Request failed: 503: {body}"
-        return self._line(message, "error", "cc.api", data, "lib/sinatra/vcap.rb", 45, "block in registered")
+        return self._line(message, "error", "cc.api", data, ("lib/sinatra/vcap.rb", 45, "block in registered"))
 
     def _line(
-        self, message: str, level: str, source: str, data: Mapping[str, object], file: str, line: int, method: str
+        self, message: str, level: str, source: str, data: Mapping[str, object], code: tuple[str, int, str]
     ) -> Callable[[float], str]:
         def write(at: float) -> str:
             moment: float | str = round(at, 7)
@@ -180,9 +179,9 @@ class CloudController:
                 "thread_id": self.thread,
                 "fiber_id": self.fiber,
                 "process_id": self.process,
-                "file": f"{_ROOT}/{file}",
-                "lineno": line,
-                "method": method,
+                "file": f"{_ROOT}/{code[0]}",
+                "lineno": code[1],
+                "method": code[2],
             }
             return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 

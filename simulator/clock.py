@@ -31,7 +31,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things take, in seconds; the defaults are those of a real foundation (SCF 2.12, Kubernetes' defaults)."""
+    """How long things take, in seconds; the defaults are a real foundation's (SCF 2.12, Kubernetes' own)."""
 
     lock_ttl: float = 15.0
     lock_retry: float = 1.0

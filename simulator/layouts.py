@@ -1,8 +1,8 @@
 """The shapes of foundation that can be simulated: what the platform makes, not what the product expects to find.
 
 Written down apart from `foundation/layouts` on purpose: the simulated names come from the platforms' own sources
-(fissile's Kubernetes generator, quarks-operator), so that a wrong name in the product's layouts is seen. Container lists
-are shortened to those that matter here.
+(fissile's Kubernetes generator, quarks-operator), so that a wrong name in the product's layouts is seen. The lists of
+containers are shortened to those that matter here.
 """
 
 from __future__ import annotations

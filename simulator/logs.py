@@ -32,7 +32,7 @@ class Line:
 class LogFile:
     """A growing log. Thread-safe. `clock` gives Unix time in nanoseconds."""
 
-    def __init__(self, clock: Callable[[], int], kept: int = KEPT_LINES):
+    def __init__(self, clock: Callable[[], int], kept: int = KEPT_LINES) -> None:
         self._clock = clock
         self._lines: deque[Line] = deque(maxlen=kept)
         self._changed = threading.Condition()

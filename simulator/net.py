@@ -18,7 +18,7 @@ class Block:
     block fails to bind and draws again. It protects against simulators only; another program may still hold a port.
     """
 
-    def __init__(self, draw: random.Random | None = None):
+    def __init__(self, draw: random.Random | None = None) -> None:
         draw = draw or random.Random()
         for _ in range(_TRIES):
             prefix = f"127.{draw.randint(16, 250)}.{draw.randint(0, 255)}"

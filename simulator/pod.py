@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simulator.api.objects import rfc3339
-from simulator.logs import LogFile
 
 if TYPE_CHECKING:
     from simulator.api.objects import Json
     from simulator.layouts import LayoutSpec, RoleSpec
+    from simulator.logs import LogFile
 
 REVISION_LABEL = "controller-revision-hash"
 _PORTS = {"bbs": 8889, "locket": 8891, "api": 9022}
@@ -87,7 +87,15 @@ class Pod:
 
 
 def manifest(
-    layout: LayoutSpec, role: str, spec: RoleSpec, ordinal: int, owner: Json, revision: str, grace: int, created: float
+    layout: LayoutSpec,
+    role: str,
+    spec: RoleSpec,
+    ordinal: int,
+    *,
+    owner: Json,
+    revision: str,
+    grace: int,
+    created: float,
 ) -> Json:
     """Give the pod as its StatefulSet controller creates it; `created` is Unix time."""
     name = f"{spec.name}-{ordinal}"

@@ -1,4 +1,4 @@
-"""One foundation as a machine of state: pods, the lock, labels, what is broken. It opens no socket and starts no thread.
+"""One foundation as a state machine: pods, the lock, labels, what is broken. It opens no socket, starts no thread.
 
 `step` moves it on; `plan` says what every port should now do, for `simulator.cluster` to bring about. Pods live in the
 API server's store, where anyone may delete them; the rest is kept here. Not thread-safe but for `lock`, which callers
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simulator.api.errors import ApiError
-from simulator.api.objects import metadata
+from simulator.api.objects import metadata, rfc3339
 from simulator.api.resources import ENDPOINTS, NAMESPACES, PODS, SERVICES, STATEFULSETS
 from simulator.api.store import Deletion
 from simulator.layouts import CC_LOG, CLOCK_LOG
@@ -132,7 +132,7 @@ class Foundation:
                 SERVICES,
                 self.namespace,
                 {
-                    "metadata": {"name": self.layout.service},
+                    "metadata": {"name": self.layout.service, "creationTimestamp": self._aged()},
                     "spec": {
                         "clusterIP": "None" if self.layout.kubecf else self.service_address,
                         "type": "ClusterIP",
@@ -144,7 +144,11 @@ class Foundation:
                     },
                 },
             )
-            self.store.create(ENDPOINTS, self.namespace, {"metadata": {"name": self.layout.service}, "subsets": []})
+            self.store.create(
+                ENDPOINTS,
+                self.namespace,
+                {"metadata": {"name": self.layout.service, "creationTimestamp": self._aged()}, "subsets": []},
+            )
             # Three steps without waiting: pods, lock, labels. What follows is an old and settled foundation.
             for _ in range(3):
                 self.step()
@@ -201,7 +205,7 @@ class Foundation:
         for ordinal in range(wanted):
             name = f"{spec.name}-{ordinal}"
             if ordinal not in present and now >= self._recreate.get(name, 0.0):
-                self._make(role, spec, ordinal, found, revision, now)
+                self._make(role, spec, ordinal, found, revision=revision, now=now)
             if spec.ordered and not self._fresh and not (name in self.pods and self.pods[name].ready):
                 break
         for pod in mine:
@@ -212,13 +216,15 @@ class Foundation:
             self.delete(old[-1])
         self._publish_set(found, mine, revision)
 
-    def _make(self, role: str, spec: RoleSpec, ordinal: int, owner: Json, revision: str, now: float) -> None:
+    def _make(self, role: str, spec: RoleSpec, ordinal: int, owner: Json, *, revision: str, now: float) -> None:
         stuck = role == "bbs" and self.troubles.unschedulable
         age = _AGED if self._fresh else _STUCK_AGE if stuck else 0.0
         created = self.clock.time() - age
         grace = int(self.timing.grace)
         stored = self.store.create(
-            PODS, self.namespace, manifest(self.layout, role, spec, ordinal, owner, revision, grace, created)
+            PODS,
+            self.namespace,
+            manifest(self.layout, role, spec, ordinal, owner=owner, revision=revision, grace=grace, created=created),
         )
         running = _NEVER if stuck else now if self._fresh else now + self.timing.start
         pod = Pod(
@@ -543,7 +549,7 @@ class Foundation:
     def _stateful_set(self, role: str, spec: RoleSpec) -> Json:
         labels = self.layout.selector(spec)
         return {
-            "metadata": {"name": spec.name, "labels": labels, "generation": 1},
+            "metadata": {"name": spec.name, "labels": labels, "creationTimestamp": self._aged()},
             "spec": {
                 "replicas": spec.replicas,
                 "serviceName": f"{spec.name}-set",
@@ -559,6 +565,9 @@ class Foundation:
                 "updateStrategy": {"type": "RollingUpdate"},
             },
         }
+
+    def _aged(self) -> str:
+        return rfc3339(self.clock.time() - _AGED)
 
     def _log(self) -> LogFile:
         return LogFile(lambda: int(self.clock.time() * 1e9))

@@ -30,7 +30,9 @@ _REASONS = {
 class ApiError(Exception):
     """An answer other than success."""
 
-    def __init__(self, code: int, message: str, *, reason: str = "", details: Json | None = None, retry: int = 0):
+    def __init__(
+        self, code: int, message: str, *, reason: str = "", details: Json | None = None, retry: int = 0
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason or _REASONS.get(code, "")

@@ -1,4 +1,4 @@
-"""Objects with resourceVersions, compare-and-swap, deletion and a history to watch: the etcd and registry of the cluster.
+"""Objects with resourceVersions, compare-and-swap, deletion and a history to watch: the cluster's etcd and registry.
 
 One counter numbers every change of every resource. A stored object is never changed in place; what `get` and `listing`
 give may be read without a lock and must not be written to. History is kept per resource up to a limit, and can be
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from simulator.api.errors import ApiError, already_exists, conflict, not_found, too_old
 from simulator.api.objects import metadata, rfc3339
-from simulator.api.resources import CONFIGMAPS, NAMESPACES, PODS, REMEDIATIONS
+from simulator.api.resources import CONFIGMAPS, NAMESPACES, PODS, REMEDIATIONS, STATEFULSETS
 from simulator.api.selectors import name_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Deletion:
 class Store:
     """All objects of the cluster. Thread-safe. `clock` gives Unix time in seconds."""
 
-    def __init__(self, clock: Callable[[], float], seed: int | None = None):
+    def __init__(self, clock: Callable[[], float], seed: int | None = None) -> None:
         self._clock = clock
         self._random = random.Random(seed)
         self._lock = threading.RLock()
@@ -119,8 +119,9 @@ class Store:
                 about["namespace"] = namespace
             about["uid"] = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
             about.setdefault("creationTimestamp", rfc3339(self._clock()))
-            if resource.custom:
+            if resource.custom or resource is STATEFULSETS:
                 about["generation"] = 1
+            if resource.custom:
                 created.pop("status", None)
             return self._put(resource, created, "ADDED", None, dry_run=dry_run)
 
@@ -218,6 +219,11 @@ class Store:
                 changes = self._after(resource, after)
             return changes, self._version
 
+    def oldest(self, resource: Resource) -> int:
+        """Give the resourceVersion before which history is gone."""
+        with self._lock:
+            return self._compacted.get(resource, 0)
+
     def _after(self, resource: Resource, after: int) -> list[Change]:
         newer: list[Change] = []
         for change in reversed(self._history.get(resource, ())):
@@ -294,8 +300,7 @@ def _check(resource: Resource, name: str, about: Json, options: Deletion) -> Non
 def _settle(resource: Resource, old: Json, wanted: Json, subresource: str) -> Json:
     """Keep what a request may not change: identity, and the half of the object that belongs to the other door."""
     if subresource == "status":
-        new = {**copy.deepcopy(old), "status": wanted.get("status", {})}
-        return new
+        return {**copy.deepcopy(old), "status": wanted.get("status", {})}
     new = wanted
     before, about = metadata(old), metadata(new)
     for key in ("uid", "creationTimestamp", "namespace", "name", "resourceVersion", "deletionTimestamp", "generation"):
@@ -307,6 +312,7 @@ def _settle(resource: Resource, old: Json, wanted: Json, subresource: str) -> Js
         new.pop("status", None)
         if "status" in old:
             new["status"] = copy.deepcopy(old["status"])
+    if resource.custom or resource is STATEFULSETS:
         if new.get("spec") != old.get("spec"):
             about["generation"] = int(before.get("generation", 1)) + 1
     new["apiVersion"], new["kind"] = resource.api_version, resource.kind

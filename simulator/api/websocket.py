@@ -6,13 +6,19 @@ import base64
 import hashlib
 import struct
 import threading
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+
+
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def write(self, data: bytes, /) -> int: ...
+    def flush(self) -> None: ...
 
 
 def accept_key(key: str) -> str:
@@ -24,7 +30,7 @@ def accept_key(key: str) -> str:
 class WebSocket:
     """One upgraded connection. `send` may be called from several threads; `messages` from one."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO):
+    def __init__(self, reader: _Stream, writer: _Stream) -> None:
         self._reader = reader
         self._writer = writer
         self._lock = threading.Lock()

@@ -1,0 +1,116 @@
+"""`stager-demo`: runs the simulated cluster until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from simulator.clock import Timing
+from simulator.cluster import DEFAULT_SPEED, Cluster, Options
+from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
+from simulator.layouts import LAYOUT_NAMES
+
+
+def _listen(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int]:
+    host, separator, port = value.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"expected ADDRESS:PORT, got {value!r}")
+    return host or "127.0.0.1", int(port)
+
+
+def _epilog() -> str:
+    lines = (f"  {incident.name:<18} {incident.about}" for incident in INCIDENTS)
+    return "\b\nIncidents:\n" + "\n".join(lines)
+
+
+@click.command(epilog=_epilog())
+@click.option(
+    "--incident", type=click.Choice(NAMES), metavar="NAME", help="Start this incident (see below) in every foundation."
+)
+@click.option("--foundations", type=click.IntRange(1, 200), default=1, show_default=True, help="How many to run.")
+@click.option("--layout", type=click.Choice(LAYOUT_NAMES), default="cfee-2", show_default=True)
+@click.option(
+    "--listen", callback=_listen, default="127.0.0.1:0", show_default=True, help="Where the Kubernetes API listens."
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to write kubeconfig, client certificate and exporter.yml.  [default: a new temporary folder]",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_SPEED,
+    show_default=True,
+    help="How many times faster than a real foundation things happen.",
+)
+@click.version_option(version("stager-medic"))
+def main(
+    *,
+    incident: str | None,
+    foundations: int,
+    layout: str,
+    listen: tuple[str, int],
+    state_dir: Path | None,
+    speed: float,
+) -> None:
+    """Run simulated Cloud Foundry foundations on loopback until Ctrl-C."""
+    cluster = Cluster(
+        Options(
+            foundations=foundations, layout=layout, address=listen[0], port=listen[1], timing=Timing().scaled(speed)
+        )
+    )
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(cluster)
+        except OSError as error:
+            click.echo(f"stager-demo: cannot listen on {listen[0]}:{listen[1]}: {error.strerror}", err=True)
+            sys.exit(2)
+        if state_dir is None:
+            state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stager-demo-")))
+        try:
+            config = cluster.write(state_dir)
+        except OSError as error:
+            click.echo(f"stager-demo: {error.filename or state_dir}: {error.strerror}", err=True)
+            sys.exit(2)
+        try:
+            for name in cluster.sites if incident else ():
+                cluster.start_incident(str(incident), name)
+        except NotApplicableError as error:
+            click.echo(f"stager-demo: {error}", err=True)
+            sys.exit(2)
+        click.echo(_welcome(cluster, config))
+        stop.wait()
+
+
+def _welcome(cluster: Cluster, config: Path) -> str:
+    first = cluster.site().foundation
+    lines = [
+        f"Kubernetes API   {cluster.url}",
+        f"control          {cluster.api.control_url}/simulator",
+        f"kubeconfig       {config.with_name('kubeconfig')}",
+        f"exporter.yml     {config}",
+    ]
+    lines += [
+        f"{name:<16} namespace {site.foundation.namespace}, layout {site.foundation.layout.name}, "
+        f"BBS Service {site.foundation.service_address}:8889, database {site.foundation.database_address}:5432"
+        for name, site in cluster.sites.items()
+    ]
+    key = f" -L {first.layout.active_key}" if first.layout.active_key else ""
+    lines += [
+        "",
+        f"kubectl --kubeconfig {config.with_name('kubeconfig')} get pods -n {first.namespace}{key}",
+        f"curl -X POST {cluster.api.control_url}/simulator/foundations/{first.name}/incidents/locket_hung",
+        "Ctrl-C ends it.",
+    ]
+    return "\n".join(lines)

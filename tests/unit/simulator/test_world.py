@@ -1,0 +1,318 @@
+"""The foundation as a state machine, moved by a clock that only the test turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from simulator.api.objects import labels, metadata
+from simulator.api.resources import ENDPOINTS, PODS, STATEFULSETS
+from simulator.api.store import Deletion, Store
+from simulator.clock import Timing
+from simulator.incidents import INCIDENTS, NAMES, NotApplicableError, incident_named
+from simulator.layouts import LAYOUT_NAMES, layout_named
+from simulator.pod import Pod
+from simulator.servers.bbs import BBSMode
+from simulator.servers.database import DatabaseMode
+from simulator.servers.locket import LocketMode
+from simulator.world import Foundation
+
+NEEDS_LOCKET_PODS = {"locket_down"}
+
+
+@dataclass
+class FakeClock:
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.now
+
+
+@dataclass
+class World:
+    clock: FakeClock
+    foundation: Foundation
+    addresses: list[str] = field(default_factory=list)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass in steps of half a second."""
+        ends = self.clock.now + seconds
+        while self.clock.now < ends:
+            self.clock.now += 0.5
+            self.foundation.step()
+
+    def start(self, incident: str) -> None:
+        incident_named(incident).start(self.foundation)
+        self.foundation.step()
+
+    def heal(self, incident: str) -> None:
+        incident_named(incident).heal(self.foundation)
+        self.foundation.step()
+
+    def delete(self, name: str) -> None:
+        self.foundation.store.delete(PODS, "cf", name, Deletion())
+
+    def modes(self) -> list[BBSMode]:
+        plan = self.foundation.plan()
+        return [plan.bbs.get(pod.ip, BBSMode.CLOSED) for pod in self.foundation.of("bbs")]
+
+    def labelled(self) -> list[str]:
+        key = self.foundation.layout.active_key
+        things, _ = self.foundation.store.listing(PODS, "cf")
+        return [metadata(thing)["name"] for thing in things if labels(thing).get(key) in ("true", "active")]
+
+    def ready(self) -> list[str]:
+        return [pod.name for pod in self.foundation.of("bbs") if pod.ready]
+
+    def pod(self, name: str) -> Pod:
+        return self.foundation.pods[name]
+
+
+def world(layout: str = "cfee-2") -> World:
+    clock = FakeClock()
+    store = Store(clock.time, seed=1)
+    numbers = iter(range(10, 250))
+    foundation = Foundation(
+        name="demo",
+        namespace="cf",
+        layout=layout_named(layout),
+        store=store,
+        clock=clock,
+        timing=Timing(grace=30.0),
+        address=lambda: f"127.9.9.{next(numbers)}",
+        service_address="127.9.9.1",
+        database_address="127.9.9.2",
+    )
+    foundation.create()
+    return World(clock, foundation)
+
+
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
+def test_begins_well_and_stays_so(layout: str) -> None:
+    new = world(layout)
+    for _ in range(2):
+        assert new.modes() == [BBSMode.SERVES, BBSMode.CLOSED]
+        assert new.labelled() == (["diego-api-0"] if new.foundation.layout.active_key else [])
+        assert new.ready() == (["diego-api-0"] if layout == "cfee-1" else ["diego-api-0", "diego-api-1"])
+        assert new.foundation.push_failure() is None
+        assert new.foundation.plan().service.backends == ((new.pod("diego-api-0").ip, False),)
+        new.run(60)
+
+
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_incident_can_be_started_and_healed(layout: str, name: str) -> None:
+    new, incident = world(layout), incident_named(name)
+    try:
+        new.start(name)
+    except NotApplicableError:
+        assert name in NEEDS_LOCKET_PODS | {"stale_label", "unlabelled_active"}
+        return
+    new.run(40)
+    new.heal(name)
+    new.run(180)
+    assert new.modes().count(BBSMode.SERVES) == 1, incident.about
+    assert new.foundation.push_failure() is None
+    if new.foundation.layout.active_key:
+        assert len(new.labelled()) == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
+@pytest.mark.parametrize("name", [incident.name for incident in INCIDENTS if incident.cured_by_restart])
+def test_what_a_restart_cures_is_cured_by_one(layout: str, name: str) -> None:
+    new = world(layout)
+    try:
+        new.start(name)
+    except NotApplicableError:
+        return
+    new.run(60)
+    for pod in [*new.foundation.of("locket"), *new.foundation.of("bbs")]:
+        new.delete(pod.name)
+    new.run(180)
+    assert new.modes() == [BBSMode.SERVES, BBSMode.CLOSED]
+    assert not any(pod.afflicted for pod in new.foundation.pods.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["split", "network_path", "unlabelled_active", "certificate", "database_down", "database_cut", "crashing", "migrating"],
+)
+def test_what_a_restart_does_not_cure_is_not(name: str) -> None:
+    new = world()
+    new.start(name)
+    new.run(60)
+    for pod in new.foundation.of("bbs"):
+        new.delete(pod.name)
+    new.run(180)
+    well = new.modes().count(BBSMode.SERVES) == 1 and new.foundation.push_failure() is None and len(new.labelled()) == 1
+    assert not well
+
+
+def test_every_locket_hung_reads_as_in_the_incident_that_was_seen() -> None:
+    new = world()
+    new.start("locket_hung")
+    assert new.modes() == [BBSMode.SERVES, BBSMode.CLOSED], "the lock's time is not up yet"
+    new.run(17)
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.CLOSED]
+    assert set(new.foundation.plan().locket.values()) == {LocketMode.HANGS}
+    assert new.foundation.plan().database is DatabaseMode.ANSWERS
+    new.run(60)
+    assert new.ready() == ["diego-api-0", "diego-api-1"], "READY stays as it was"
+    assert new.pod("diego-api-0").restarts == 0
+    assert new.labelled() == []
+    assert "Connection refused" in str(new.foundation.push_failure())
+
+
+def test_kubecf_sees_a_hung_locket_as_not_ready() -> None:
+    new = world("kubecf")
+    new.start("locket_hung")
+    new.run(60)
+    assert new.ready() == []
+    assert new.foundation.push_failure() == (
+        "getaddrinfo: Name or service not known (bbs.service.cf.internal:8889)",
+        0.05,
+    )
+
+
+def test_a_wedged_active_stays_labelled_beside_its_successor() -> None:
+    new = world()
+    new.start("zombie")
+    new.run(10)
+    assert new.modes() == [BBSMode.HANGS, BBSMode.CLOSED]
+    new.run(30)
+    assert new.modes() == [BBSMode.HANGS, BBSMode.SERVES]
+    assert new.labelled() == ["diego-api-0", "diego-api-1"]
+    new.delete("diego-api-0")
+    new.run(20)
+    assert new.pod("diego-api-0").terminating, "a stopped process ignores TERM until its grace is over"
+    new.run(40)
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.SERVES]
+
+
+def test_a_stale_label_leaves_a_service_that_refuses() -> None:
+    new = world()
+    new.start("stale_label")
+    new.run(40)
+    assert new.labelled() == ["diego-api-0"]
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.CLOSED]
+    assert new.foundation.plan().service.refuses
+
+
+def test_a_dead_database_heals_by_itself_when_it_is_back() -> None:
+    new = world()
+    new.start("database_down")
+    new.run(3)
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.CLOSED]
+    new.run(40)
+    assert new.ready() == ["diego-api-1"], "the former active cannot start"
+    new.heal("database_down")
+    new.run(20)
+    assert new.modes().count(BBSMode.SERVES) == 1
+
+
+def test_pods_deleted_under_a_dead_database_come_back_one_and_not_ready() -> None:
+    new = world()
+    new.start("database_down")
+    new.run(5)
+    for name in ("diego-api-0", "diego-api-1"):
+        new.delete(name)
+    new.run(120)
+    assert [pod.name for pod in new.foundation.of("bbs")] == ["diego-api-0"]
+    assert new.ready() == []
+
+
+def test_an_expired_certificate_kills_the_next_bbs_to_start() -> None:
+    new = world()
+    new.start("certificate")
+    new.run(20)
+    assert new.modes() == [BBSMode.CERTIFICATE_EXPIRED, BBSMode.CLOSED]
+    assert new.labelled() == []
+    new.delete("diego-api-0")
+    new.delete("diego-api-1")
+    new.run(120)
+    assert set(new.modes()) == {BBSMode.CLOSED}
+
+
+def test_ordered_ready_waits_for_the_pod_before() -> None:
+    new = world()
+    old = {pod.name: pod.uid for pod in new.foundation.of("bbs")}
+    for name in old:
+        new.delete(name)
+    seen: list[list[str]] = []
+    for _ in range(120):
+        new.run(0.5)
+        names = [pod.name for pod in new.foundation.of("bbs") if pod.uid not in old.values()]
+        if "diego-api-1" in names:
+            seen.append(new.ready())
+    assert seen[0] == ["diego-api-0"], "diego-api-1 was made before diego-api-0 was ready"
+    assert new.ready() == ["diego-api-0", "diego-api-1"]
+
+
+def test_kubecf_makes_its_pods_at_once() -> None:
+    new = world("kubecf")
+    for name in ("diego-api-0", "diego-api-1"):
+        new.delete(name)
+    new.run(9)
+    assert len(new.foundation.of("bbs")) == 2
+
+
+def test_a_replacement_has_another_uid_and_address() -> None:
+    new = world()
+    old = new.pod("diego-api-1")
+    new.delete("diego-api-1")
+    new.run(60)
+    assert new.pod("diego-api-1").uid != old.uid
+    assert new.pod("diego-api-1").ip != old.ip
+    assert new.modes() == [BBSMode.SERVES, BBSMode.CLOSED], "the other one was not disturbed"
+
+
+def test_pods_hang_in_terminating_until_they_are_let_go() -> None:
+    new = world()
+    new.start("terminating")
+    new.run(600)
+    assert all(pod.terminating for pod in new.foundation.of("bbs"))
+    new.heal("terminating")
+    new.run(120)
+    assert new.ready() == ["diego-api-0", "diego-api-1"]
+
+
+def test_a_rollout_replaces_one_pod_at_a_time_from_the_last() -> None:
+    new = world()
+    uids = [pod.uid for pod in new.foundation.of("bbs")]
+    new.start("rollout")
+    status = new.foundation.store.get(STATEFULSETS, "cf", "diego-api")["status"]
+    assert status["currentRevision"] != status["updateRevision"]
+    new.run(20)
+    assert new.pod("diego-api-0").uid == uids[0]
+    new.run(120)
+    status = new.foundation.store.get(STATEFULSETS, "cf", "diego-api")["status"]
+    assert status["currentRevision"] == status["updateRevision"]
+    assert not set(uids) & {pod.uid for pod in new.foundation.of("bbs")}
+
+
+def test_locket_down_needs_locket_pods_of_their_own() -> None:
+    with pytest.raises(NotApplicableError, match="no Locket pods of its own"):
+        world().start("locket_down")
+    new = world("cfee-4")
+    new.start("locket_down")
+    new.run(40)
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.CLOSED]
+    assert new.foundation.plan().locket == {}
+
+
+def test_an_unknown_incident_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(NotApplicableError, match="known: locket_hung, locked_out"):
+        incident_named("lunch")
+
+
+def test_endpoints_follow_label_and_readiness() -> None:
+    new = world()
+    subsets = new.foundation.store.get(ENDPOINTS, "cf", "diego-api")["subsets"]
+    assert [address["ip"] for address in subsets[0]["addresses"]] == [new.pod("diego-api-0").ip]
+    new.start("locked_out")
+    new.run(30)
+    assert new.foundation.store.get(ENDPOINTS, "cf", "diego-api")["subsets"] == []
