@@ -55,7 +55,8 @@ class Pod:
     logs: dict[str, LogFile] = field(default_factory=dict)
     previous: dict[str, LogFile] = field(default_factory=dict)
     files: dict[str, LogFile] = field(default_factory=dict)
-    published: Json | None = None
+    published: tuple[object, ...] = ()
+    """What the API server was last told of it."""
 
     @property
     def name(self) -> str:
@@ -75,6 +76,20 @@ class Pod:
     def runs(self, now: float) -> bool:
         """Tell whether its containers run; those of a Terminating pod end with the TERM unless they ignore it."""
         return now >= self.running_at
+
+    def facts(self, now: float) -> tuple[object, ...]:
+        """Give everything that the API server shows, to see whether it has changed."""
+        return (
+            self.runs(now),
+            self.running_at == float("inf"),
+            self.ready,
+            self.label,
+            self.restarts,
+            self.started,
+            self.ended,
+            self.crash_looping,
+            self.bbs_down,
+        )
 
     def cure(self) -> None:
         """Take away what only a restart would."""

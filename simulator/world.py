@@ -120,6 +120,7 @@ class Foundation:
     _recreate: dict[str, float] = field(default_factory=dict)
     _fresh: bool = True
     _endpoints: Json | None = None
+    _revisions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def create(self) -> None:
         """Put namespace, Service and StatefulSets into the store, and make the first pods, ready and an hour old."""
@@ -168,8 +169,8 @@ class Foundation:
                 self._supervise(pod, now)
             self._elect(now)
             for pod in self.pods.values():
-                self._write_label(pod, now)
                 self._check_readiness(pod, now)
+                self._write_label(pod, now)
                 self._publish(pod, now)
             self._publish_endpoints()
 
@@ -199,7 +200,7 @@ class Foundation:
             found = self.store.get(STATEFULSETS, self.namespace, spec.name)
         except ApiError:
             return
-        wanted, revision = int(found["spec"]["replicas"]), _revision(found["spec"]["template"])
+        wanted, revision = int(found["spec"]["replicas"]), self._revision(role, found)
         mine = self.of(role)
         present = {pod.ordinal for pod in mine}
         for ordinal in range(wanted):
@@ -215,6 +216,12 @@ class Foundation:
         if old and len(mine) >= wanted and all(pod.ready and not pod.terminating for pod in mine):
             self.delete(old[-1])
         self._publish_set(found, mine, revision)
+
+    def _revision(self, role: str, found: Json) -> str:
+        version = metadata(found)["resourceVersion"]
+        if self._revisions.get(role, ("", ""))[0] != version:
+            self._revisions[role] = (version, _revision(found["spec"]["template"]))
+        return self._revisions[role][1]
 
     def _make(self, role: str, spec: RoleSpec, ordinal: int, owner: Json, *, revision: str, now: float) -> None:
         stuck = role == "bbs" and self.troubles.unschedulable
@@ -451,14 +458,15 @@ class Foundation:
     def _publish(self, pod: Pod, now: float) -> None:
         key = self.layout.active_key if pod.role == "bbs" else ""
         serious = pod.bbs_down or pod.crash_looping
-        shown: Json = {"status": status(pod, now, serious=serious), "label": pod.label if key else None}
-        if shown == pod.published:
+        facts = pod.facts(now)
+        if facts == pod.published:
             return
+        shown = status(pod, now, serious=serious)
 
         def change(thing: Json) -> Json:
             if metadata(thing)["uid"] != pod.uid:
                 raise ApiError(409, "another pod of that name")
-            thing["status"] = shown["status"]
+            thing["status"] = shown
             if key and pod.label is None:
                 thing["metadata"]["labels"].pop(key, None)
             elif key:
@@ -469,7 +477,7 @@ class Foundation:
             self.store.update(PODS, self.namespace, pod.name, change)
         except ApiError:
             return
-        pod.published = shown
+        pod.published = facts
 
     def _publish_set(self, found: Json, mine: list[Pod], revision: str) -> None:
         name = metadata(found)["name"]
@@ -492,7 +500,7 @@ class Foundation:
     def _publish_endpoints(self) -> None:
         subset: Json = {}
         for pod in self.of("bbs"):
-            if pod.published is None or pod.running_at == _NEVER or not self._selected(pod):
+            if not pod.published or pod.running_at == _NEVER or not self._selected(pod):
                 continue
             target = {"kind": "Pod", "namespace": self.namespace, "name": pod.name, "uid": pod.uid}
             where = "addresses" if pod.ready else "notReadyAddresses"

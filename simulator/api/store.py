@@ -312,8 +312,7 @@ def _settle(resource: Resource, old: Json, wanted: Json, subresource: str) -> Js
         new.pop("status", None)
         if "status" in old:
             new["status"] = copy.deepcopy(old["status"])
-    if resource.custom or resource is STATEFULSETS:
-        if new.get("spec") != old.get("spec"):
-            about["generation"] = int(before.get("generation", 1)) + 1
+    if (resource.custom or resource is STATEFULSETS) and new.get("spec") != old.get("spec"):
+        about["generation"] = int(before.get("generation", 1)) + 1
     new["apiVersion"], new["kind"] = resource.api_version, resource.kind
     return new
