@@ -113,7 +113,8 @@ def _verification(error: ssl.SSLCertVerificationError) -> Failure:
 
 
 def _tls(error: ssl.SSLError, *, presents: bool) -> Failure:
-    reason = (error.reason or str(error)).upper().replace(" ", "_")
+    # OpenSSL 3.2 and newer bring reasons that Python has no constant for: then the words are all there is.
+    reason = (getattr(error, "reason", None) or str(error)).upper().replace(" ", "_")
     words = reason.lower().replace("_", " ")
     if "ALERT" in reason:
         # TLS 1.2 servers have but a handshake failure for a client without a certificate.
@@ -206,9 +207,10 @@ class Attempt:
 
     def _open(self, address: Address) -> socket.socket:
         self.close()
+        left = self.left()
         opened = socket.socket(address.family, socket.SOCK_STREAM)
         self._socket = opened
-        opened.settimeout(self.left())
+        opened.settimeout(left)
         opened.connect((address.ip, address.port))
         self._address = address
         return opened

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 16 * 1024
 """Bytes of status line and headers."""
+MAX_INTERIM = 4
+"""Answers of the kind 100 Continue that are passed over."""
+MAX_TRAILERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,15 @@ def post(
     connection.settimeout(left())
     try:
         connection.sendall(request.encode("latin-1"))
-    except (ConnectionResetError, BrokenPipeError):
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
         # A server that turned our certificate away said so before it hung up: its alert still waits to be read.
         _read_alert(connection, left)
         raise
     reader = _Reader(connection, left)
     head = reader.head()
-    while head.status in range(100, 200) and head.status != 101:
+    for _ in range(MAX_INTERIM):
+        if head.status not in range(100, 200):
+            break
         head = reader.head()
     return Answer(head.status, head.reason, reader.body(head, max_body))
 
@@ -129,9 +134,10 @@ class _Reader:
             if len(body) + size > limit:
                 raise Failure(Cause.BAD_ANSWER, f"a body of more than {limit} bytes")
             if size == 0:
-                while self._line():
-                    pass
-                return bytes(body)
+                for _ in range(MAX_TRAILERS):
+                    if not self._line():
+                        return bytes(body)
+                raise Failure(Cause.BAD_ANSWER, f"more than {MAX_TRAILERS} lines after the body")
             while len(self._buffer) < size + 2:
                 if not self._more():
                     raise Failure(Cause.RESET, "the connection was closed inside the body")
@@ -140,10 +146,9 @@ class _Reader:
 
     def _chunk_size(self) -> int:
         digits = self._line().partition(b";")[0].strip()
-        try:
-            return int(digits, 16)
-        except ValueError:
-            raise Failure(Cause.BAD_ANSWER, "a malformed chunk size in the body") from None
+        if not 0 < len(digits) <= 16 or digits.strip(b"0123456789abcdefABCDEF"):
+            raise Failure(Cause.BAD_ANSWER, "a malformed chunk size in the body")
+        return int(digits, 16)
 
     def _line(self) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:
