@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/stager-demo play $(ARGS)
+	@$(BIN)/stager-demo --play $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import click
-
-from foundation.diagnosis import Verdict, diagnose
-from foundation.observation import Observation, ObservationError
-from foundation.yamlfile import ConfigurationError
 
 from exporter import report
 from exporter.config import ExporterConfig, load_config
 from exporter.logs.offline import UsageProblem, read_files
+from foundation.diagnosis import Verdict, diagnose
+from foundation.observation import Observation, ObservationError
+from foundation.yamlfile import ConfigurationError
 
 _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), default=None, help="The configuration file."
@@ -26,8 +26,8 @@ class _Refused(click.ClickException):
 
     exit_code = 2
 
-    def show(self, file: object = None) -> None:
-        click.echo(self.message, err=True)
+    def show(self, file: IO[str] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -64,6 +64,9 @@ class ExporterConfig(Part):
                 raise ValueError(f"logs: there is no foundation {log.foundation}")
             if log.source in ("syslog", "file") and log.foundation is None and len(names) > 1:
                 raise ValueError(f"logs: a {log.source} source needs `foundation` where there are several")
+        for foundation in self.foundations:
+            if not foundation.exec and any(log.source == "exec" for log in self.logs_of(foundation.name)):
+                raise ValueError(f"logs: an exec source needs `exec: true` in the foundation {foundation.name}")
         return self
 
     def logs_of(self, foundation: str) -> tuple[LogSourceConfig, ...]:

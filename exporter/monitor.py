@@ -13,6 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from exporter.log_feed import make_sources
+from exporter.logs.account import LogAccount
 from exporter.web.history import ProbeHistory
 from exporter.web.view import ProbeLine
 from foundation.cluster import WatchedCluster
@@ -26,13 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
+    from exporter.config import LogSourceConfig
+    from exporter.logs.metrics import LogMetrics
+    from exporter.logs.sources.base import SourceStatus
     from foundation.config import FoundationConfig, ProbeConfig
     from foundation.kube.client import KubeClient
+    from foundation.layout import Layout
     from foundation.observer import Look
     from foundation.probes.resolving import Resolver
     from foundation.probes.result import Certificate, ProbeResult
 
 logger = logging.getLogger(__name__)
+
+FIRST_LIST = 3.0
+"""Seconds that the first look waits for the pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +62,17 @@ class Monitor:
         self,
         config: FoundationConfig,
         timing: ProbeConfig,
+        logs: tuple[LogSourceConfig, ...],
         *,
         client: KubeClient,
         executor: Executor,
         resolver: Resolver,
+        log_metrics: LogMetrics,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
+        """Starts nothing yet. Raises ValueError for a log source that cannot be listened for."""
+        self.settings = (config, timing, logs)
         self.config = config
         self.name = config.name
         self.namespace = config.namespace
@@ -79,6 +92,15 @@ class Monitor:
             monotonic=monotonic,
             wall=wall,
         )
+        self._account = LogAccount(log_metrics, config.name)
+        self._logs = make_sources(
+            logs,
+            namespace=config.namespace,
+            client=client,
+            cluster=self.cluster,
+            layout=self._layout,
+            account=self._account,
+        )
         self.probes = ProbeHistory(recent=30, failures=30)
         self._failures: Counter[tuple[str, Cause]] = Counter()
         self._states: dict[str, CollectorState] = {}
@@ -91,16 +113,28 @@ class Monitor:
         """Begin to watch and to look."""
         self.cluster.start()
         self._thread.start()
+        self._logs.start()
 
     def stop(self) -> None:
         """End within a look's deadline."""
         self._stop.set()
+        self._logs.stop(timeout=1.0)
         self.cluster.stop()
         self._thread.join(timeout=2.0)
+        for pod in self._account.pods():
+            self._account.forget_pod(pod)
 
     def latest(self) -> Look | None:
         """The newest finished look."""
         return self._latest
+
+    def log_statuses(self) -> Sequence[SourceStatus]:
+        """The log sources' inputs as they are now."""
+        return self._logs.statuses()
+
+    def _layout(self) -> Layout | None:
+        recognised = self._observer.layout
+        return recognised.layout if recognised else None
 
     def failures(self) -> Mapping[tuple[str, Cause], int]:
         """Failed probes since the start, by target and cause; of pods that are still there."""
@@ -117,6 +151,10 @@ class Monitor:
         return self.tools.credentials.certificate
 
     def _run(self) -> None:
+        # The first list takes a moment; a look before it would only say that nothing is known.
+        limit = self._monotonic() + FIRST_LIST
+        while self.cluster.age() is None and self._monotonic() < limit and not self._stop.wait(0.05):
+            pass
         due = self._monotonic()
         while not self._stop.is_set():
             self.turn()
@@ -128,7 +166,7 @@ class Monitor:
         began = self._monotonic()
         try:
             look = self._observer.look()
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch; it is shown and logged
+        except Exception as error:  # a fault of ours must not end the watch; it is shown and logged
             logger.exception("a look failed", extra={"foundation": self.name})
             self._note("look", began, problem=f"{type(error).__name__}: {error}")
             return
@@ -152,8 +190,11 @@ class Monitor:
                     self._failures[result.target.name, result.cause] += 1
             for key in [key for key in self._failures if key[0] not in names]:
                 del self._failures[key]
+        serving = any(result.ok for result in look.probes())
         for result in look.probes():
-            self.probes.add(probe_line(result))
+            # A passive BBS refuses by design: while another serves, that is no failure worth keeping.
+            if result.cause is not Cause.REFUSED or result.target.name == "service" or not serving:
+                self.probes.add(probe_line(result))
 
     def _note(self, name: str, began: float, *, problem: str = "") -> None:
         now = self._wall()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter.config import ExporterConfig, load_config
@@ -58,6 +58,7 @@ class Exporter:
         self._loaded_at = time.time()
         self._problem = ""
         self._version, self._revision = version("stager-medic"), os.environ.get("STAGER_REVISION", "")
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._log_metrics = LogMetrics(self.registry)
         self._reloaded = Gauge(

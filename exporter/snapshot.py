@@ -27,6 +27,30 @@ if TYPE_CHECKING:
 ROLES = ("api", "bbs", "locket")
 
 
+class CollectorState(Protocol):
+    """One background collector."""
+
+    @property
+    def name(self) -> str:
+        """The label `collector`."""
+        ...
+
+    @property
+    def success(self) -> bool:
+        """Whether its last turn succeeded."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long that took."""
+        ...
+
+    @property
+    def last_success(self) -> float | None:
+        """Unix time, None for never."""
+        ...
+
+
 class Source(Protocol):
     """One foundation, as the collector reads it."""
 
@@ -50,15 +74,6 @@ class Source(Protocol):
     def client_certificate(self) -> Certificate | None:
         """Our own certificate, the one in use."""
         ...
-
-
-class CollectorState(Protocol):
-    """One background collector."""
-
-    name: str
-    success: bool
-    seconds: float
-    last_success: float | None
 
 
 class _Families:
@@ -178,6 +193,9 @@ def _probes(families: _Families, source: Source, look: Look) -> None:
     shown = _one_per_target(look.probes())
     for result in shown:
         _one_probe(families, name, result)
+    own = source.client_certificate()
+    if own is not None:
+        _certificate(families, name, "service", "client", own.not_after)
     counts = source.failures()
     targets = {result.target.name for result in shown} | {"service"}
     for target in sorted(targets):

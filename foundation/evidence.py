@@ -99,7 +99,8 @@ def sentences(observation: Observation) -> tuple[str, ...]:
         ("probe_from_api_pod", _WITNESS[signals.probe_from_api_pod]),
     )
     lines += [_with(text, seen.get(key)) for key, text in words if text]
-    lines += _time(signals, seen)
+    serving = any(pod.probe is PodProbe.SERVES for pod in observation.pods)
+    lines += _time(signals, seen, serving=serving)
     if signals.depth == "tcp":
         lines.append("Probes go no deeper than tcp: a BBS that hangs cannot be told from one that serves.")
     return tuple(lines)
@@ -125,10 +126,12 @@ def _with(text: str, value: str | None) -> str:
     return f"{text}: {value}." if value else f"{text}."
 
 
-def _time(signals: Signals, seen: Mapping[str, str]) -> Iterator[str]:
+def _time(signals: Signals, seen: Mapping[str, str], *, serving: bool) -> Iterator[str]:
     if signals.rollout:
         yield _with("A rollout is under way", seen.get("rollout"))
-    if signals.settled is False:
+    if serving:
+        pass  # how long ago that began decides nothing
+    elif signals.settled is False:
         yield _with("Things have not settled", seen.get("settled"))
     elif signals.settled and (value := seen.get("settled")):
         yield _with("Things have settled", value)

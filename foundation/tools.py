@@ -12,7 +12,6 @@ from foundation.probes.credentials import Credentials
 from foundation.probes.database import DatabasePacer, probe_database
 from foundation.probes.locket import probe_locket
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

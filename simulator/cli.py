@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from simulator.clock import Timing
 from simulator.cluster import DEFAULT_SPEED, Cluster, Options
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
+from simulator.play import PlayError, play
 
 
 def _listen(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int]:
@@ -51,6 +53,9 @@ def _epilog() -> str:
     show_default=True,
     help="How many times faster than a real foundation things happen.",
 )
+@click.option("--play", "play_it", is_flag=True, help="Play the incident beside a running exporter, then stay up.")
+@click.option("--once", is_flag=True, help="Play it, and end: exit 0 if it recovered.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print nothing but a summary of what was seen when.")
 @click.version_option(version("stager-medic"))
 def main(
     *,
@@ -60,8 +65,15 @@ def main(
     listen: tuple[str, int],
     state_dir: Path | None,
     speed: float,
+    play_it: bool,
+    once: bool,
+    as_json: bool,
 ) -> None:
     """Run simulated Cloud Foundry foundations on loopback until Ctrl-C."""
+    if as_json and not once:
+        raise click.UsageError("--json goes with --once")
+    if incident and (play_it or once):
+        raise click.UsageError("--play and --once bring their own incident")
     cluster = Cluster(
         Options(
             foundations=foundations, layout=layout, address=listen[0], port=listen[1], timing=Timing().scaled(speed)
@@ -89,8 +101,23 @@ def main(
         except NotApplicableError as error:
             click.echo(f"stager-demo: {error}", err=True)
             sys.exit(2)
-        click.echo(_welcome(cluster, config))
-        stop.wait()
+        if not (play_it or once):
+            click.echo(_welcome(cluster, config))
+            stop.wait()
+            return
+        try:
+            exporter, summary = play(cluster, config, lambda line: None if as_json else click.echo(line))
+        except PlayError as error:
+            click.echo(
+                json.dumps({"recovered": False, "problem": str(error)}) if as_json else str(error), err=not as_json
+            )
+            sys.exit(1)
+        stack.callback(exporter.stop)
+        if as_json:
+            click.echo(json.dumps(summary, indent=1))
+        if not once:
+            click.echo(f"\nIt stays up: open {exporter.url}, Ctrl-C ends it. By hand:\n\n{_welcome(cluster, config)}")
+            stop.wait()
 
 
 def _welcome(cluster: Cluster, config: Path) -> str:

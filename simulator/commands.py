@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shlex
 import socket
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Shell:
         known: dict[str, Callable[[Sequence[str]], int]] = {
             "nc": self._nc,
             "tail": self._tail,
+            "head": self._head,
+            "wc": self._wc,
+            "timeout": self._timeout,
             "cat": self._cat,
             "hostname": self._hostname,
             "echo": self._echo,
@@ -106,10 +110,13 @@ class Shell:
 
     def _tail(self, arguments: Sequence[str]) -> int:
         count, follow, paths, rest = 10, False, list[str](), list(arguments)
+        start: int | None = None
         while rest:
             word = rest.pop(0)
             if word in ("-n", "--lines") and rest:
                 count = int(rest.pop(0))
+            elif word == "-c" and rest:
+                start = int(rest.pop(0).removeprefix("+"))
             elif word.startswith("-n"):
                 count = int(word[2:])
             elif word in ("-f", "-F", "--follow=name", "--retry", "-q"):
@@ -126,14 +133,44 @@ class Shell:
                 if self.ended.wait(_POLL):
                     return 1
             return _KILLED if follow else 1
-        return self._follow(path, count, follow=follow)
-
-    def _follow(self, path: str, count: int, *, follow: bool) -> int:
         log = self.files[path]
-        rotations, lines = log.rotations, log.lines()
-        seen = lines[-1].number if lines else 0
-        for line in lines[len(lines) - min(count, len(lines)) :]:
-            self.emit(STDOUT, line.text + b"\n")
+        if start is None:
+            seen = log.newest
+            lines = [line for line in log.lines() if line.number <= seen]
+            for line in lines[len(lines) - min(count, len(lines)) :]:
+                self.emit(STDOUT, line.text + b"\n")
+        else:
+            # The bytes before `begins` are no longer kept; a reader that goes on where it was never asks for them.
+            begins, kept, seen = log.contents()
+            self.emit(STDOUT, kept[max(0, start - 1 - begins) :])
+        return self._follow(path, seen, follow=follow)
+
+    def _head(self, arguments: Sequence[str]) -> int:
+        if len(arguments) != 3 or arguments[0] != "-c" or arguments[2] not in self.files:
+            self._complain(f"head: cannot open '{arguments[-1] if arguments else ''}' for reading")
+            return 1
+        _, kept, _ = self.files[arguments[2]].contents()
+        self.emit(STDOUT, kept[: int(arguments[1])])
+        return 0
+
+    def _wc(self, arguments: Sequence[str]) -> int:
+        path = arguments[-1] if arguments else ""
+        if path not in self.files:
+            self._complain(f"wc: {path}: No such file or directory")
+            return 1
+        begins, kept, _ = self.files[path].contents()
+        self._say(f"{begins + len(kept)} {path}")
+        return 0
+
+    def _timeout(self, arguments: Sequence[str]) -> int:
+        until = time.monotonic() + float(arguments[0])
+        late = replace(self, killed=lambda: time.monotonic() > until or self.killed())
+        code = late.run(arguments[1:])
+        return 124 if time.monotonic() > until else code
+
+    def _follow(self, path: str, seen: int, *, follow: bool) -> int:
+        log = self.files[path]
+        rotations = log.rotations
         while follow and not self.ended.is_set():
             for line in log.after(seen, _POLL):
                 self.emit(STDOUT, line.text + b"\n")

@@ -37,9 +37,14 @@ class LogFile:
         self._lines: deque[Line] = deque(maxlen=kept)
         self._changed = threading.Condition()
         self._count = 0
+        self._first = 1
         self._closed = False
         self._rotations = 0
         self._deaf = 0
+        self._begun = 0
+        """Bytes written before the present file began."""
+        self._size = 0
+        """Bytes ever written, newlines included."""
 
     def append(self, text: bytes | str) -> None:
         """Write one line."""
@@ -47,15 +52,17 @@ class LogFile:
             self._count += 1
             encoded = text.encode() if isinstance(text, str) else text
             self._lines.append(Line(self._count, self._clock(), encoded))
+            self._size += len(encoded) + 1
             self._changed.notify_all()
 
     def rotate(self, *, deaf: bool = False) -> None:
-        """Begin a new file: the old lines can no longer be read, those who follow go on.
+        """Begin a new file: who opens it now does not see the old lines, who follows reads them to their end.
 
         With `deaf` they do not: their streams stay open and silent, as on many kubelets (kubernetes #115701, #126564).
         """
         with self._changed:
-            self._lines.clear()
+            self._first = self._count + 1
+            self._begun = self._size
             self._rotations += 1
             if deaf:
                 self._deaf += 1
@@ -83,9 +90,21 @@ class LogFile:
         return self._deaf
 
     def lines(self) -> list[Line]:
-        """Give the lines that can be read now, oldest first."""
+        """Give the lines of the present file, oldest first."""
         with self._changed:
-            return list(self._lines)
+            return [line for line in self._lines if line.number >= self._first]
+
+    def contents(self) -> tuple[int, bytes, int]:
+        """Give the present file: where what is still kept of it begins, that part, and its newest line."""
+        with self._changed:
+            kept = b"".join(line.text + b"\n" for line in self._lines if line.number >= self._first)
+            return self._size - self._begun - len(kept), kept, self._count
+
+    @property
+    def newest(self) -> int:
+        """Give the number of the last line ever written, 0 before the first."""
+        with self._changed:
+            return self._count
 
     def after(self, number: int, timeout: float) -> list[Line]:
         """Give the lines after a number, waiting up to `timeout` seconds for one."""

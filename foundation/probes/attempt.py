@@ -225,14 +225,12 @@ class Attempt:
             try:
                 secured = self._secure(contexts.verifying)
             except ssl.SSLCertVerificationError as error:
-                failure = classify(error)
                 self._read_unverified(contexts)
-                raise failure from error
+                raise classify(error) from error
             except ssl.SSLError as error:
-                failure = classify(error, presents=contexts.presents)
-                if failure.cause is Cause.CLIENT_CERTIFICATE_REJECTED and not contexts.presents:
+                if not contexts.presents and classify(error, presents=False).cause is Cause.CLIENT_CERTIFICATE_REJECTED:
                     return None
-                raise failure from error
+                raise classify(error, presents=contexts.presents) from error
             self._note_certificate(secured)
             if not contexts.verifies and self.certificate and self.certificate.not_after < self.started:
                 raise Failure(Cause.TLS_EXPIRED, "certificate has expired (no CA configured: nothing else was checked)")
@@ -241,10 +239,14 @@ class Attempt:
     def _secure(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         assert self._socket is not None  # noqa: S101 - for the type checker; connect came before
         plain = self._socket
+        name = self.target.server_name or self.target.host
+        # An impossible name or a lost connection is found out here, as wrap_socket would leave a socket behind.
+        name.encode("idna")
+        plain.getpeername()
         plain.settimeout(self.left())
         secured = context.wrap_socket(
             plain,
-            server_hostname=self.target.server_name or self.target.host,
+            server_hostname=name,
             do_handshake_on_connect=False,
             suppress_ragged_eofs=True,
         )

@@ -57,7 +57,6 @@ def probe(
     contexts, problem = (credentials or Credentials()).current()
     depth, note = lowered(depth, presents=contexts.presents, problem=problem)
     attempt = Attempt(target, timeout, clock, now, resolve)
-    failure: Failure | None = None
     try:
         if depth is Stage.DNS:
             attempt.look_up()
@@ -68,10 +67,10 @@ def probe(
             if secured is not None and depth is not Stage.TLS:
                 _ask(attempt, secured, depth)
     except Failure as found:
-        failure = found
+        return attempt.result(depth, found, note)
     finally:
         attempt.close()
-    return attempt.result(depth, failure, note)
+    return attempt.result(depth, note=note)
 
 
 def _ask(attempt: Attempt, connection: ssl.SSLSocket, depth: Stage) -> None:

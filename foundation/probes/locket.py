@@ -33,15 +33,14 @@ def probe_locket(
     contexts, problem = (credentials or Credentials()).current()
     depth, note = lowered(Stage.TLS, presents=contexts.presents, problem=problem)
     attempt = Attempt(target, timeout, clock, now, resolve)
-    failure: Failure | None = None
     try:
         attempt.connect()
         attempt.handshake(contexts)
     except Failure as found:
-        failure = found
+        return attempt.result(depth, found, note)
     finally:
         attempt.close()
-    return attempt.result(depth, failure, note)
+    return attempt.result(depth, note=note)
 
 
 def hangs(result: ProbeResult) -> bool:

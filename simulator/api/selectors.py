@@ -60,7 +60,7 @@ def _label_test(part: str) -> Callable[[dict[str, str]], bool]:
         return lambda found: found.get(key) not in values
     if part.startswith("!"):
         return lambda found: part[1:].strip() not in found
-    compared = re.match(r"^([^!=\s]+)\s*(!=|==?)\s*(\S*)$", part)
+    compared = re.match(r"^([^!=\s]+)\s*(!=|==?)\s*([\w.-]*)$", part)
     if compared:
         key, operator, wanted = compared.groups()
         return lambda found: (found.get(key) == wanted) == (operator != "!=")

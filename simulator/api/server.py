@@ -123,10 +123,12 @@ class _Door:
         self.faulty = faulty
         # The handler's base class wants a server only to store it; this one opens nothing.
         self.base = socketserver.BaseServer((address, port), socketserver.BaseRequestHandler)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket = _bound(address, port)
+        if port == 0:
+            # Linux keeps a port through a time of not listening only if it was asked for by number.
+            with self._socket as first:
+                self._socket = _bound(*first.getsockname())
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((address, port))
             self._socket.listen(256)
         except OSError:
             self._socket.close()
@@ -189,6 +191,17 @@ class _Door:
             with self._lock:
                 self._connections.pop(connection, None)
             connection.close()
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 def _abort(connection: socket.socket) -> None:
@@ -398,8 +411,8 @@ class _Handler(BaseHTTPRequestHandler):
         log = self._api.kubelets.log(
             request.namespace, request.name, query.get("container", ""), previous=query.get("previous") == "true"
         )
-        deafness, lines = log.deafness, log.lines()
-        seen = lines[-1].number if lines else 0
+        deafness, seen = log.deafness, log.newest
+        lines = [line for line in log.lines() if line.number <= seen]
         since = self._since(query)
         # The kubelet is given whole seconds, and keeps the lines of that second.
         chosen = [line for line in lines if line.at >= since]
