@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from exporter.config import ExporterConfig, load_config
 from foundation.durations import format_duration, parse_duration
 from foundation.layout import Layout
 from foundation.yamlfile import ConfigurationError, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = """
 foundations:
