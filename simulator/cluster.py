@@ -5,6 +5,7 @@ Everything is on 127.0.0.0/8. `start` returns when every port is open; `stop` cl
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import threading
@@ -96,12 +97,14 @@ class Cluster:
         self._thread = threading.Thread(target=self._drive, name="simulated-cluster", daemon=True)
         self._driving = threading.Lock()
         self._failure: Exception | None = None
+        self._started = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Open every port. Raises OSError where one cannot be bound; what was opened is closed again."""
         self._loop.start()
+        self._started = True
         try:
             for number in range(1, self.options.foundations + 1):
                 self._add(number)
@@ -123,13 +126,16 @@ class Cluster:
         for site in self._sites.values():
             for pod in site.foundation.pods.values():
                 pod.close_logs()
+            site.front.stop()
             for bbs in site.bbs.values():
                 bbs.stop()
             for locket in site.locket.values():
                 locket.stop()
-            site.front.stop()
             site.database.stop()
             site.block.close()
+        # What was accepted or closed a moment ago needs a few turns of the loop to be gone.
+        if self._started:
+            self._loop.run(_turns())
         self._loop.stop()
         if self._failure is not None:
             raise self._failure
@@ -468,6 +474,11 @@ class Cluster:
                     raise ApiError(404, f'pod "{pod}" not found') from error
                 return {"foundation": name, "pushed": pod}
         raise ApiError(404, f"nothing is at {method} /simulator/{'/'.join(parts)}")
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _container(pod: Pod, name: str) -> str:

@@ -31,7 +31,6 @@ class ServiceFront(Server[FrontMode]):
 
     def __init__(self, address: str, port: int, *, loop: ServerLoop) -> None:
         super().__init__(address, port, FrontMode.REFUSES, FrontMode.REFUSES, loop)
-        self._shared = loop
         self._plan = ServicePlan()
         self._turn = 0
         self._swallow: list[socket.socket] = []
@@ -50,7 +49,15 @@ class ServiceFront(Server[FrontMode]):
     def stop(self) -> None:
         """Close everything."""
         self._release()
+        if self._loop is not None:
+            self._loop.run(self._hang_up())
         super().stop()
+
+    async def _hang_up(self) -> None:
+        """Give up every connection to a pod that is still being made."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def next_backend(self) -> tuple[str, bool]:
         """Give the backend whose turn it is, and whether it refuses."""

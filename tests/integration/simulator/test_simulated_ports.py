@@ -76,7 +76,9 @@ class Eyes:
 
     def database(self) -> str:
         try:
-            with socket.create_connection((self.cluster.site().foundation.database_address, 5432), TIMEOUT) as connection:
+            with socket.create_connection(
+                (self.cluster.site().foundation.database_address, 5432), TIMEOUT
+            ) as connection:
                 connection.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
                 return connection.recv(1).decode() or "nothing"
         except ConnectionRefusedError:
@@ -199,5 +201,3 @@ def test_two_clusters_do_not_meet(tmp_path: Path) -> None:
         assert one_eyes.service() == "200"
         one.start_incident("locked_out", "demo-2")
         assert one.incidents("demo-1") == []
-
-

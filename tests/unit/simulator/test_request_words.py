@@ -36,9 +36,9 @@ def test_label_selectors(text: str, expected: bool) -> None:
 
 
 def test_selectors_that_cannot_be_read_are_refused() -> None:
-    with pytest.raises(ApiError, match="unable to parse requirement"):
+    with pytest.raises(ApiError, match="unable to parse"):
         by_labels("app=a=b c")
-    with pytest.raises(ApiError, match="field label not supported: spec.colour"):
+    with pytest.raises(ApiError, match="field label not supported"):
         by_fields("spec.colour=red")
 
 
@@ -76,21 +76,25 @@ def test_patches_that_are_refused(kind: str, patch: object, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "verb", "kind", "namespace", "name"),
+    ("method", "path", "expected"),
     [
-        ("GET", "/api/v1/pods", "list", "pods", "", ""),
-        ("GET", "/api/v1/namespaces/cf", "get", "namespaces", "", "cf"),
-        ("GET", "/api/v1/namespaces/cf/pods/a", "get", "pods", "cf", "a"),
-        ("GET", "/api/v1/namespaces/cf/pods/a/log", "get", "pods/log", "cf", "a"),
-        ("GET", "/api/v1/namespaces/cf/pods/a/exec", "create", "pods/exec", "cf", "a"),
-        ("DELETE", "/api/v1/namespaces/cf/pods", "deletecollection", "pods", "cf", ""),
-        ("POST", "/api/v1/namespaces/cf/configmaps", "create", "configmaps", "cf", ""),
-        ("PATCH", "/apis/stager-medic.dev/v1alpha1/namespaces/cf/remediations/r/status", "patch", "remediations/status", "cf", "r"),
+        ("GET", "/api/v1/pods", ("list", "pods", "", "")),
+        ("GET", "/api/v1/namespaces/cf", ("get", "namespaces", "", "cf")),
+        ("GET", "/api/v1/namespaces/cf/pods/a", ("get", "pods", "cf", "a")),
+        ("GET", "/api/v1/namespaces/cf/pods/a/log", ("get", "pods/log", "cf", "a")),
+        ("GET", "/api/v1/namespaces/cf/pods/a/exec", ("create", "pods/exec", "cf", "a")),
+        ("DELETE", "/api/v1/namespaces/cf/pods", ("deletecollection", "pods", "cf", "")),
+        ("POST", "/api/v1/namespaces/cf/configmaps", ("create", "configmaps", "cf", "")),
+        (
+            "PATCH",
+            "/apis/stager-medic.dev/v1alpha1/namespaces/cf/remediations/r/status",
+            ("patch", "remediations/status", "cf", "r"),
+        ),
     ],
 )
-def test_paths(method: str, path: str, verb: str, kind: str, namespace: str, name: str) -> None:
+def test_paths(method: str, path: str, expected: tuple[str, str, str, str]) -> None:
     request = requests.read(method, path, {}, "")
-    assert (request.verb, request.kind, request.namespace, request.name) == (verb, kind, namespace, name)
+    assert (request.verb, request.kind, request.namespace, request.name) == expected
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ def test_a_deleted_pod_is_terminating_until_its_kubelet_removes_it() -> None:
 
 def test_status_of_a_custom_resource_changes_through_its_own_door_only() -> None:
     store = fresh()
-    made = store.create(REMEDIATIONS, "cf", {"metadata": {"name": "r"}, "spec": {"mode": "auto"}, "status": {"phase": "X"}})
+    made = store.create(
+        REMEDIATIONS, "cf", {"metadata": {"name": "r"}, "spec": {"mode": "auto"}, "status": {"phase": "X"}}
+    )
     assert "status" not in made
     store.update(REMEDIATIONS, "cf", "r", lambda thing: {**thing, "status": {"phase": "Running"}})
     assert "status" not in store.get(REMEDIATIONS, "cf", "r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,11 +13,13 @@ from simulator.api.store import Deletion, Store
 from simulator.clock import Timing
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError, incident_named
 from simulator.layouts import LAYOUT_NAMES, layout_named
-from simulator.pod import Pod
 from simulator.servers.bbs import BBSMode
 from simulator.servers.database import DatabaseMode
 from simulator.servers.locket import LocketMode
 from simulator.world import Foundation
+
+if TYPE_CHECKING:
+    from simulator.pod import Pod
 
 NEEDS_LOCKET_PODS = {"locket_down"}
 
@@ -139,7 +142,16 @@ def test_what_a_restart_cures_is_cured_by_one(layout: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["split", "network_path", "unlabelled_active", "certificate", "database_down", "database_cut", "crashing", "migrating"],
+    [
+        "split",
+        "network_path",
+        "unlabelled_active",
+        "certificate",
+        "database_down",
+        "database_cut",
+        "crashing",
+        "migrating",
+    ],
 )
 def test_what_a_restart_does_not_cure_is_not(name: str) -> None:
     new = world()
