@@ -144,7 +144,8 @@ class Server(ABC, Generic[ModeT]):
         self._shared_loop = loop
         self._loop: ServerLoop | None = None
         self._socket: socket.socket | None = None
-        self._listener: asyncio.Server | None = None
+        self._listening = False
+        self._arriving: set[asyncio.Task[object]] = set()
         self._connections: set[Connection] = set()
 
     @abstractmethod
@@ -197,21 +198,34 @@ class Server(ABC, Generic[ModeT]):
         await self._drop()
         if mode is self._closed:
             await self._shut()
-        elif self._listener is None and self._socket is not None:
-            self._listener = await asyncio.get_running_loop().create_server(
-                lambda: self._connection(self._mode), sock=self._socket.dup(), backlog=1024
-            )
+        elif not self._listening and self._socket is not None:
+            self._socket.setblocking(False)
+            self._socket.listen(1024)
+            asyncio.get_running_loop().add_reader(self._socket, self._accept, self._socket)
+            self._listening = True
+
+    def _accept(self, listener: socket.socket) -> None:
+        # Not left to asyncio's own server: closed with a connection just accepted, it forgets to close that one.
+        loop = asyncio.get_running_loop()
+        try:
+            accepted, _ = listener.accept()
+        except OSError:
+            return
+        accepted.setblocking(False)
+        arrival = loop.create_task(loop.connect_accepted_socket(lambda: self._connection(self._mode), accepted))
+        self._arriving.add(arrival)
+        arrival.add_done_callback(self._arriving.discard)
 
     async def _shut(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-            if self._socket is not None:
-                # On Linux this stops the listening and keeps the port: connecting is refused from here on.
-                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._listening and self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._listening = False
+            # On Linux this stops the listening and keeps the port: connecting is refused from here on.
+            self._socket.shutdown(socket.SHUT_RDWR)
         await self._drop()
 
     async def _drop(self) -> None:
+        await asyncio.gather(*self._arriving, return_exceptions=True)
         for connection in list(self._connections):
             connection.abort()
         while self._connections:

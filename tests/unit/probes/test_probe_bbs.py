@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 import ssl
 import threading
@@ -414,3 +415,20 @@ def test_no_socket_is_left(bbs: BBSServer, credentials: Credentials) -> None:
     attempt.close()
     with pytest.raises(Failure):
         Attempt(at(bbs.port), 0).connect()
+
+
+@pytest.mark.parametrize("mode", [BBSMode.CLOSED, BBSMode.CERTIFICATE_EXPIRED, BBSMode.REJECTS_CLIENT, BBSMode.NOT_BBS])
+def test_a_failed_probe_leaves_no_rubbish(bbs: BBSServer, credentials: Credentials, mode: BBSMode) -> None:
+    """Exceptions that refer to themselves would keep sockets open until the garbage is collected."""
+    bbs.mode = mode
+    look(bbs, credentials)
+    gc.collect()
+    gc.disable()
+    try:
+        before = {id(thing) for thing in gc.get_objects() if isinstance(thing, Failure)}
+        for _ in range(5):
+            assert not look(bbs, credentials).ok
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Failure) and id(thing) not in before]
+        assert left == []
+    finally:
+        gc.enable()
