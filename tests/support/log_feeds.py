@@ -1,4 +1,4 @@
-"""Doubles for the log sources: a sink that keeps what it gets, a clock that jumps, a container log server, a container."""
+"""Doubles for the log sources: a sink that keeps what it gets, a clock that jumps, a log server, a container."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
+    from typing import Self
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -108,7 +108,7 @@ class ScriptedStream:
         end: str = "eof",
         error: Exception | None = None,
         refused: Exception | None = None,
-        on_chunk: Callable[[int], None] | None = None,
+        on_chunk: Callable[[int], object] | None = None,
     ) -> None:
         self._chunks = list(chunks)
         self._end = end
@@ -144,7 +144,7 @@ class ScriptedStream:
         self.ended = self._end
         raise StopIteration
 
-    def __enter__(self) -> ScriptedStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -184,10 +184,9 @@ class ContainerLog:
 
 
 class Machine:
-    """Runs the commands that `ExecTail` uses in a directory of this machine, as a container would."""
+    """Runs the commands that `ExecTail` uses on this machine, as a container would."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self) -> None:
         self.lacks: set[str] = set()
         self.ran: list[list[str]] = []
         self.unreachable: Exception | None = None
@@ -202,7 +201,7 @@ class Machine:
 
 
 class MachineCommand:
-    """One process; `cut_after` bytes of output its connection breaks, as if the network did."""
+    """One process; `close` is how a connection breaks: what it wrote and nobody read is lost."""
 
     def __init__(self, words: list[str], *, lacking: bool, refused: Exception | None) -> None:
         self._words = words
@@ -255,7 +254,7 @@ class MachineCommand:
             self.ended = "eof"
         raise StopIteration
 
-    def __enter__(self) -> MachineCommand:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:

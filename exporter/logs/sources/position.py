@@ -154,7 +154,8 @@ class Position:
             self._hashes += len(oldest.hashes)
 
     def _forget(self) -> None:
-        wanted = self._second() if self._anchor is None else self._anchor
+        # A piece is filed under its last line's second; lines before that one may be stamped a second later.
+        wanted = (self._second() if self._anchor is None else self._anchor) - 1
         while self._known and (self._known[0].second < wanted or self._hashes > MOST_KNOWN):
             gone = self._known.popleft()
             self._hashes -= len(gone.hashes)

@@ -117,6 +117,16 @@ def test_equal_lines_of_one_nanosecond_are_counted_not_merged() -> None:
     assert bench.run() == [b"same"] * 3
 
 
+def test_a_piece_that_ends_with_an_older_line_is_known_as_long_as_its_newest() -> None:
+    position = Position(START)
+    one, before, later = (Entry(START + moment, b"a").raw() for moment in (5 * SECOND, 5 * SECOND - 1, 6 * SECOND))
+    assert position.fresh(one + before) == one + before
+    assert position.fresh(later) == later
+    position.reopened()
+    assert position.since().timestamp() * SECOND == START + 5 * SECOND
+    assert position.fresh(one + later) == b""
+
+
 def test_lines_from_before_the_start_are_old() -> None:
     bench = Bench()
     bench.log.write(START - 3600 * SECOND, b"very old")
@@ -203,7 +213,7 @@ def test_restart_breaks_off_the_stream_of_the_former_run() -> None:
     bench.log.write(START + SECOND, b"a1")
 
     def silent(since: datetime, previous: bool) -> ScriptedStream:
-        return ScriptedStream([bench.log.answer(since), b"", b""], on_chunk=lambda n: n == 2 and restarted(bench))
+        return ScriptedStream([bench.log.answer(since), b"", b""], on_chunk=lambda _: restarted(bench))
 
     bench.script.append(silent)
     bench.all()
@@ -304,12 +314,12 @@ def test_a_silent_stream_is_opened_anew_at_once_and_gives_what_it_withheld() -> 
     bench = Bench()
     bench.log.write(START + SECOND, b"before")
     bench.all("idle")
-    bench.script.append(
-        lambda since, previous: (
-            bench.log.write(START + 2 * SECOND, b"withheld"),
-            ScriptedStream([bench.log.answer(since)], end="idle"),
-        )[1]
-    )
+
+    def withheld(since: datetime, previous: bool) -> ScriptedStream:
+        bench.log.write(START + 2 * SECOND, b"withheld")
+        return ScriptedStream([bench.log.answer(since)], end="idle")
+
+    bench.script.append(withheld)
     assert bench.run() == [b"before", b"withheld"]
     assert bench.pace.waits[:2] == [0.0, 0.0]
 
