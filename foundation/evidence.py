@@ -113,6 +113,8 @@ def _pod(pods: Sequence[Pod], index: int) -> str:
         clauses.append(_clause(_PROBE[pod.probe], pod.seen.get("probe")))
     if pod.locket_hangs:
         clauses.append(_clause("its Locket accepts on 8891 and does not answer", pod.seen.get("locket_hangs")))
+    elif held := pod.seen.get("locket"):
+        clauses.append(f"its Locket says that {held}")
     if pod.labelled_active:
         clauses.append(_clause("carries the active label", pod.seen.get("labelled_active")))
     return f"{pod_name(pods, index)}: {'; '.join(clauses)}."

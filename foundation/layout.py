@@ -117,6 +117,8 @@ class Layout(_Part):
     service: ServiceLayout
     bbs_port: int = 8889
     locket_port: int = 8891
+    locket_server_name: str
+    """A name that Locket's certificate carries on every pod; needed for reading the lock only."""
     not_ready_means: NotReady
     restart: tuple[Literal["locket", "bbs"], ...]
     strategy: Literal["all", "one-by-one"]

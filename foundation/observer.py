@@ -236,7 +236,9 @@ class Observer:
         bbs_jobs = [Target(pod.name, pod.ip, layout.bbs_port, name) for pod, role in chosen if role == "bbs" and pod.ip]
         locket_role = "bbs" if colocated else "locket"
         locket_jobs = [
-            Target(pod.name, pod.ip, layout.locket_port) for pod, role in chosen if role == locket_role and pod.ip
+            Target(pod.name, pod.ip, layout.locket_port, layout.locket_server_name)
+            for pod, role in chosen
+            if role == locket_role and pod.ip
         ]
         light = self._config.bbs.depth in (Stage.TCP, Stage.TLS)
         service = [
@@ -375,6 +377,8 @@ class Observer:
         hangs = interpret.locket_hangs(pod.locket)
         if hangs and pod.locket is not None:
             seen["locket_hangs"] = interpret.probe_text(pod.locket)
+        elif pod.locket is not None and pod.locket.ok and pod.locket.depth is Stage.READ:
+            seen["locket"] = pod.locket.detail
         colocated = layout.roles.locket is None
         return Pod(
             state=pod.state,

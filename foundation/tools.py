@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundation.kube.errors import KubeError
@@ -11,6 +12,8 @@ from foundation.probes.bbs import probe
 from foundation.probes.credentials import Credentials
 from foundation.probes.database import DatabasePacer, probe_database
 from foundation.probes.locket import probe_locket
+from foundation.probes.locket_read import available, fetch_lock
+from foundation.probes.result import Cause, ProbeResult, Stage, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from foundation.layout import Layout
     from foundation.pods import PodSeen
     from foundation.probes.resolving import Resolver
-    from foundation.probes.result import ProbeResult, Target
 
 WITNESS_INTERVAL = 15.0
 """Seconds between two looks from inside an api pod: each starts a process there."""
@@ -64,10 +66,22 @@ class ProbeTools:
         )
 
     def locket(self, target: Target) -> ProbeResult:
-        """A Locket: tcp and the TLS hello."""
-        return probe_locket(
+        """A Locket: tcp and the TLS hello and, with the extra `locket`, who holds the lock of BBS.
+
+        A read that gets no answer counts as a Locket that hangs; one that is not possible counts for nothing.
+        """
+        result = probe_locket(
             target, self._timeout, self.credentials, self._monotonic, now=self._wall, resolve=self._resolver
         )
+        if not result.ok or not available():
+            return result
+        reading = fetch_lock(target, max(0.1, self._timeout - result.seconds), self.credentials)
+        if reading.timed_out:
+            return replace(result, depth=Stage.READ, cause=Cause.TIMEOUT, failed=Stage.READ, detail=reading.detail)
+        if not reading.answered:
+            return result
+        words = f"the lock is held by {reading.owner}" if reading.owner else reading.detail
+        return replace(result, depth=Stage.READ, detail=words)
 
     def database(self) -> ProbeResult | None:
         """The SQL server's first answer, as often as the pace allows."""
