@@ -260,10 +260,10 @@ class SyslogTCP(_Listener):
         if len(self._connections) >= self._most_connections:
             silent = next(iter(self._connections.values()))
             if now - silent.heard < EVICT_AFTER:
-                accepted.close()
                 self.pulse.problem = (
                     f"{self.name}: {self._most_connections} senders are connected; {peer[0]} was refused"
                 )
+                accepted.close()
                 return
             selector.unregister(silent.socket)
             self._end(silent)
