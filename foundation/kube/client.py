@@ -177,15 +177,19 @@ class KubeClient:
         total_timeout: float = 30.0,
         max_answer: int = 64 << 20,
         streams: int = 512,
+        user_agent: str = "stager-medic",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Times in seconds: to connect; for each silence within an answer; for a whole short answer.
 
-        `max_answer` is in bytes; `streams` is how many long connections may be kept for reuse.
+        `max_answer` is in bytes; `streams` is how many long connections may be kept for reuse; `user_agent` is what
+        the API server's audit log tells this process by.
         """
         self.configuration = configuration
         self.connect_timeout, self.read_timeout, self.total_timeout = connect_timeout, read_timeout, total_timeout
         self._max_answer, self._clock = max_answer, clock
+        self._user_agent = user_agent
+        self._mine = threading.local()
         self._auth_lock = threading.Lock()
         self._seen_time: tuple[float, float] | None = None
         configuration.socket_options = keepalive()
@@ -198,12 +202,14 @@ class KubeClient:
         _watch_connections(self._long, self._opening)
 
     @classmethod
-    def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> KubeClient:
+    def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, user_agent: str = "stager-medic"
+    ) -> KubeClient:
         """A client for the kubeconfig given, else for the pod's own service account, else for the default kubeconfig.
 
         Opens no connection yet. Raises ConfigurationProblem, one line.
         """
-        return cls(load_configuration(kubeconfig, context, os.environ))
+        return cls(load_configuration(kubeconfig, context, os.environ), user_agent=user_agent)
 
     @property
     def host(self) -> str:
@@ -228,6 +234,11 @@ class KubeClient:
     def server_clock(self) -> tuple[float, float] | None:
         """The server's time from its newest Date header (Unix seconds, whole), and the local monotonic time then."""
         return self._seen_time
+
+    def answer_date(self) -> float | None:
+        """The Date header of the newest answer that this thread got (Unix seconds, whole); None without a usable one."""
+        date: float | None = getattr(self._mine, "date", None)
+        return date
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -394,7 +405,7 @@ class KubeClient:
         content_type: str | None,
         read_timeout: float,
     ) -> BaseHTTPResponse:
-        headers = {"Accept": "application/json, */*", "User-Agent": "stager-medic", **self.credentials(target)}
+        headers = {"Accept": "application/json, */*", "User-Agent": self._user_agent, **self.credentials(target)}
         if content_type:
             headers["Content-Type"] = content_type
         words = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (query or {}).items()}
@@ -416,8 +427,10 @@ class KubeClient:
         return response
 
     def _note_date(self, date: str | None) -> None:
+        self._mine.date = None
         with contextlib.suppress(ValueError):  # no Date, or one that a proxy garbled: keep the older
-            self._seen_time = (parsedate_to_datetime(date or "").timestamp(), self._clock())
+            self._mine.date = parsedate_to_datetime(date or "").timestamp()
+            self._seen_time = (self._mine.date, self._clock())
 
     def _body(self, target: Target, response: BaseHTTPResponse, *, lenient: bool = False) -> bytes:
         """The whole answer within the total time and size; `lenient`: what came of it, for an error's words."""
