@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.logs.account import LogAccount
     from exporter.logs.sources.base import ByteStream
     from exporter.logs.sources.exec import Command
+    from exporter.logs.sources.handover import Handover
     from foundation.cluster import WatchedCluster
     from foundation.kube.client import KubeClient
     from foundation.layout import Layout
@@ -37,14 +38,25 @@ def make_sources(
     cluster: WatchedCluster,
     layout: Callable[[], Layout | None],
     account: LogAccount,
+    handover: Handover | None = None,
 ) -> LogSources:
-    """The running-to-be sources of one foundation. Raises ValueError for an address that cannot be listened on."""
+    """The running-to-be sources of one foundation. Raises ValueError for an address that cannot be listened on.
+
+    With the same `handover` in every set of sources of a process, syslog senders do not notice a reload.
+    """
 
     def container_of(wanted: str) -> str:
         known = layout()
         if wanted or known is None:
             return wanted
         return known.log.container or next(iter(known.roles.api.containers), "")
+
+    def path_of(wanted: str) -> str:
+        known = layout()
+        path = wanted or (known.log.path if known else "")
+        if not path:
+            raise ValueError("this layout names no log file: set `path` in the log source")
+        return path
 
     def pods(role: str, container: str) -> Mapping[str, PodSeen]:
         known = layout()
@@ -66,10 +78,10 @@ def make_sources(
 
     def open_log(pod: str, container: str, since: datetime, *, previous: bool, follow: bool) -> ByteStream:
         stamp = since.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return LogStream(client, namespace, pod, container_of(container), stamp, previous=previous, follow=follow)
+        return LogStream(client, namespace, pod, container, stamp, previous=previous, follow=follow)
 
     def open_exec(pod: str, container: str, command: Sequence[str], idle_timeout: float) -> Command:
-        return ExecStream(client, namespace, pod, container_of(container), command, idle_timeout=idle_timeout)
+        return ExecStream(client, namespace, pod, container, command, idle_timeout=idle_timeout)
 
     around = Surroundings(
         pods=pods,
@@ -78,17 +90,19 @@ def make_sources(
         now=lambda: int(cluster.server_time() * 1e9),
         sink=account,
         log=logger,
+        container_of=container_of,
+        path_of=path_of,
+        handover=handover,
     )
-    return LogSources([_spec(config, layout()) for config in configs], around)
+    return LogSources([_spec(config) for config in configs], around)
 
 
-def _spec(config: LogSourceConfig, layout: Layout | None) -> LogSourceSpec:
-    path = config.path or (layout.log.path if layout and config.source == "exec" else "") or ""
+def _spec(config: LogSourceConfig) -> LogSourceSpec:
     return LogSourceSpec(
         source=config.source,
         role=config.role,
         container=config.container or "",
-        path=path,
+        path=config.path or "",
         listen=config.listen or "",
         protocol=config.protocol,
     )

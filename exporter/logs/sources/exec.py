@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from exporter.logs.lines import LineSplitter
 from exporter.logs.sources.base import ByteStream, Pulse
 from exporter.logs.sources.marks import MARK_BYTES, Mark
-from foundation.kube.errors import KubeError
+from foundation.kube.errors import KubeError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -62,6 +62,10 @@ class OpenExec(Protocol):
 
 class CommandError(Exception):
     """A command in the container did not do what it was run for; one line for the operator."""
+
+
+class MissingFileError(CommandError):
+    """The command says that there is no such file."""
 
 
 class ExecTail:
@@ -145,7 +149,7 @@ class ExecTail:
         words = answer.split()
         if command.exit_code == 0 and words and words[0].isdigit():
             return int(words[0])
-        if b"No such file" in command.stderr:
+        if _is_missing(command):
             return None
         raise CommandError(f"its size can't be read with `wc -c`: {_why(command)}")
 
@@ -189,8 +193,11 @@ class ExecTail:
 
     def _rest_of_rotated(self, mark: Mark, stop: threading.Event) -> None:
         rotated = f"{self._path}.1"
-        if not self._agrees(rotated, mark):
-            self.pulse.problem = f"{self.pulse.name}: rotated, and the rest of the old file is not in {rotated}"
+        try:
+            agrees = self._agrees(rotated, mark)
+        except MissingFileError:
+            agrees = False
+        if not agrees:
             return
         for piece in self._pieces(["tail", "-c", f"+{mark.offset + 1}", rotated]):
             mark.advance(piece)
@@ -243,11 +250,17 @@ class ExecTail:
             self.pulse.feed_chunk(rest + b"\n")
 
     def _pieces(self, words: Sequence[str]) -> Generator[bytes]:
-        """The output of a command that ends by itself; one cut off in its middle raises."""
+        """The output of a command that ends by itself; one that failed or was cut off in its middle raises.
+
+        Nothing may be concluded from what such a command gave: a file is not another one because `tail` was killed.
+        """
         with self._running(words) as command:
             yield from command
-        if command.ended != "eof":
-            raise CommandError(f"`{words[0]}` did not end: {command.problem or command.ended}")
+        if command.ended == "eof" and command.exit_code == 0:
+            return
+        if _is_missing(command):
+            raise MissingFileError(f"`{words[0]}`: {_why(command)}")
+        raise CommandError(f"`{words[0]}` failed: {_why(command)}")
 
     @contextmanager
     def _running(self, words: Sequence[str], idle_timeout: float = 15.0) -> Iterator[Command]:
@@ -266,8 +279,14 @@ class ExecTail:
                     self._command = None
 
 
+def _is_missing(command: Command) -> bool:
+    return command.exit_code not in NO_SUCH_COMMAND and b"No such file" in command.stderr
+
+
 def _why(command: Command) -> str:
-    said = command.stderr.decode("utf-8", "replace").split("\n")[0].strip()
-    if said:
-        return said
-    return command.problem or f"exit status {command.exit_code}"
+    said = one_line(command.stderr.decode("utf-8", "replace").split("\n")[0])
+    if command.ended == "idle":
+        return f"{said or command.problem or 'no answer in time'}; is it a regular file?"
+    if said or command.problem:
+        return said or command.problem
+    return f"exit status {command.exit_code}" if command.exit_code is not None else "the connection broke"

@@ -6,13 +6,15 @@ to its end first, then those rotated in between (`FILE.2`, `FILE.1`), then the n
 its start.
 
 Not guaranteed: bytes written between a copy and its cut, files compressed at once, and lines written while this process
-did not run. There is no inotify: the file is looked at every quarter of a second.
+did not run. There is no inotify: the file is looked at every quarter of a second. Only regular files are followed: a pipe or
+a directory in the file's place is told as a problem and looked at again.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +89,7 @@ class FileTail:
     def look(self, stop: threading.Event) -> bool:
         """One look at the file; whether it may be worth to look again at once. Raises OSError."""
         if self._descriptor is None:
-            return self._take_up()
+            return self._take_up(stop)
         if self._was_cut():
             self._after_cut(stop)
             return True
@@ -104,29 +106,45 @@ class FileTail:
         return True
 
     def _found(self) -> os.stat_result | None:
+        """What is at the path now; None, with the problem told, where there is nothing to follow."""
         try:
             found = self._path.stat()
-        except FileNotFoundError:
-            self.pulse.problem = f"{self.name}: no such file; it is waited for"
+        except OSError as problem:
+            self.pulse.problem = self._words(problem)
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            self.pulse.problem = f"{self.name}: it is not a regular file; one is waited for"
             return None
         self.pulse.problem = ""
         return found
 
-    def _take_up(self) -> bool:
-        first, self._first_look = self._first_look, False
+    def _words(self, problem: OSError) -> str:
+        if isinstance(problem, FileNotFoundError):
+            return f"{self.name}: no such file; it is waited for"
+        return f"{self.name}: can't be read: {problem.strerror or problem}"
+
+    def _take_up(self, stop: threading.Event) -> bool:
         try:
             descriptor = self._open()
-        except FileNotFoundError:
-            self.pulse.down(f"{self.name}: no such file; it is waited for")
+        except OSError as problem:
+            # What comes later is new; what cannot be read yet is not.
+            self._first_look = self._first_look and not isinstance(problem, FileNotFoundError)
+            self.pulse.down(self._words(problem))
+            return False
+        if descriptor is None:
+            self._first_look = False
+            self.pulse.down(f"{self.name}: it is not a regular file; one is waited for")
             return False
         self._descriptor = descriptor
-        self._mark = Mark()
         self._last_read = self._pace.monotonic()
-        if first:
+        if self._first_look:
+            self._first_look = False
             size = os.fstat(descriptor).st_size
             tail = os.pread(descriptor, MARK_BYTES, max(0, size - MARK_BYTES))
             end = tail.rfind(b"\n") + 1 or len(tail)
             self._mark = Mark(max(0, size - MARK_BYTES) + end, tail[:end])
+        elif self._was_cut():
+            self._after_cut(stop)  # reading had failed, and another file came in the meantime
         self.pulse.opened()
         return True
 
@@ -152,11 +170,7 @@ class FileTail:
 
     def _after_cut(self, stop: threading.Event) -> None:
         """The rest may be in the copy; then from the start."""
-        rotated = self._rotated(1)
-        try:
-            copy = os.open(rotated, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            copy = None
+        copy = self._open_rotated(self._rotated(1))
         if copy is not None:
             try:
                 mark = self._mark
@@ -170,15 +184,20 @@ class FileTail:
         """The old file is at its end: read what was rotated in between whole, then take up the new one."""
         try:
             new = self._open()
-        except FileNotFoundError:
+        except OSError as problem:
+            self.pulse.problem = self._words(problem)
             return
+        if new is None:
+            return
+        self._descriptor = new
         between = self._between(_identity(os.fstat(old)), _identity(os.fstat(new)))
         os.close(old)
-        self._descriptor = new
         self._last_read = self._pace.monotonic()
         self._next_file()
         for path in between:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._open_rotated(path)
+            if descriptor is None:
+                continue
             try:
                 self._read(descriptor, stop)
             finally:
@@ -193,7 +212,7 @@ class FileTail:
             path = self._rotated(number)
             try:
                 identity = _identity(path.stat())
-            except FileNotFoundError:
+            except OSError:
                 break
             if identity == old:
                 return between[::-1]
@@ -201,8 +220,16 @@ class FileTail:
                 between.append(path)
         return []
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    def _open(self) -> int | None:
+        """The file; None where something else than a regular file is there. Raises OSError."""
+        return _regular(self._path)
+
+    def _open_rotated(self, path: Path) -> int | None:
+        """A rotated file; None where it cannot be had: what was in it is lost then."""
+        try:
+            return _regular(path)
+        except OSError:
+            return None
 
     def _rotated(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
@@ -232,6 +259,15 @@ class FileTail:
             self.pulse.feed_chunk(self._splitter.push_whole(data))
         self._next_file()
         self.pulse.down()
+
+
+def _regular(path: Path) -> int | None:
+    # Without waiting: a pipe that nobody writes to would hold the thread.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -63,9 +63,15 @@ def keep_running(
     log: logging.Logger,
 ) -> None:
     """Run `work` until it returns or `stop` is set; what it raises is logged, told to `whose` and waited after."""
+    before = ""
     while not stop.is_set():
         try:
             work(stop)
+        except OSError as problem:  # the world's fault: a line says it all, and once
+            said = str(problem)
+            log.log(logging.DEBUG if said == before else logging.WARNING, "log source %s: %s; tried again", name, said)
+            whose.failed(said)
+            before = said
         except Exception as problem:
             log.exception("log source %s failed and is started again", name)
             whose.failed(f"{type(problem).__name__}: {problem}")
@@ -148,16 +154,20 @@ class PodFollowers:
         try:
             pods = self._pods()
         except Exception as problem:  # noqa: BLE001 - what the pods are asked from is not known here; it is logged
-            level = logging.DEBUG if self._problem else logging.WARNING
-            self._log.log(level, "log source %s can't see its pods, follows those known on", self.name, exc_info=True)
+            level = logging.DEBUG if self._problem else logging.INFO if self._first_look else logging.WARNING
+            self._log.log(level, "log source %s can't see its pods: %s", self.name, problem)
             self._problem = f"{self.name}: can't see the pods: {problem}"
             return
-        self._problem = ""
+        unfollowed = ""
         now = self._pace.monotonic()
         for name, seen in pods.items():
             running = self._running.get(name)
             if running is None:
-                self._running[name] = running = self._start(name, seen, now)
+                try:
+                    self._running[name] = running = self._start(name, seen, now)
+                except ValueError as problem:
+                    unfollowed = f"{self.name}: can't follow {name}: {problem}"
+                    continue
             running.last_seen = now
             running.follower.see(seen)
         for name, running in list(self._running.items()):
@@ -171,6 +181,9 @@ class PodFollowers:
                 if not running.thread.is_alive():
                     del self._running[name]
                     self._sink.forget_pod(name)
+        if unfollowed and unfollowed != self._problem:
+            self._log.warning("log source %s", unfollowed)
+        self._problem = unfollowed
         self._first_look = False
 
     def _all(self) -> list[_Running]:

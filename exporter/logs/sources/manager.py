@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exporter.logs.sources.base import Pace, Sink, Source, SourceStatus
     from exporter.logs.sources.exec import OpenExec
     from exporter.logs.sources.follow import Follower
+    from exporter.logs.sources.handover import Handover
     from exporter.logs.sources.pod import OpenLog
 
 LONGEST_WAIT = 10.0
@@ -43,6 +44,10 @@ class LogSourceSpec:
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+def _as_given(name: str) -> str:
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What sources need of the world."""
@@ -56,6 +61,12 @@ class Surroundings:
     """Nanoseconds since 1970 on the cluster's clock: lines stamped before the start are old."""
     sink: Sink
     log: logging.Logger
+    container_of: Callable[[str], str] = _as_given
+    """The container that an entry means, given the one that it names (or not); asked when a pod was seen."""
+    path_of: Callable[[str], str] = _as_given
+    """The same for the path of an `exec` entry. Raises ValueError, in words for an operator, where there is none."""
+    handover: Handover | None = None
+    """Who takes over a port when another set of sources follows this one."""
     pace: Pace = field(default_factory=RealPace)
     rng: random.Random = field(default_factory=random.SystemRandom)
     stdin: int = 0
@@ -114,7 +125,7 @@ class LogSources:
             self.sources.append(FileTail(path=spec.path, sink=around.sink, pace=around.pace, stdin=around.stdin))
         elif spec.source == "syslog":
             kind = SyslogTCP if spec.protocol == "tcp" else SyslogUDP
-            listener = kind(listen=spec.listen, sink=around.sink, pace=around.pace)
+            listener = kind(listen=spec.listen, sink=around.sink, pace=around.pace, handover=around.handover)
             self.sources.append(listener)
             self._disposable.append(listener)
         else:
@@ -142,7 +153,7 @@ class LogSources:
         def make(pod: str, seen: PodSeen, first_look: bool) -> Follower:
             return PodLog(
                 pod=pod,
-                container=spec.container,
+                container=around.container_of(spec.container),
                 seen=seen,
                 was_there=_was_there(seen, floor, first_look=first_look),
                 floor=floor,
@@ -160,8 +171,8 @@ class LogSources:
         def make(pod: str, seen: PodSeen, first_look: bool) -> Follower:
             return ExecTail(
                 pod=pod,
-                container=spec.container,
-                path=spec.path,
+                container=around.container_of(spec.container),
+                path=around.path_of(spec.path),
                 from_start=not _was_there(seen, floor, first_look=first_look),
                 open_exec=around.open_exec,
                 sink=around.sink,

@@ -35,6 +35,9 @@ QUIET_AFTER_END = 1.0
 """Seconds between the orderly end of a stream and the next."""
 GONE = frozenset({400, 404, 410})
 """Statuses with which the API says that there is no log of a previous run."""
+SERVER_ERROR = 500
+MOST_REFUSALS = 5
+"""Answers with status 500 after which a previous log is given up: kubelets say so when its file is gone."""
 
 
 class OpenLog(Protocol):
@@ -72,6 +75,7 @@ class PodLog:
         # A pod that came after the start may have been restarted before it was first seen.
         self._following = seen if was_there else PodSeen(seen.uid)
         self._opened_for = self._following
+        self._refusals = 0
         self._rest = b""
         self._guard = threading.Lock()
         self._stream: ByteStream | None = None
@@ -122,9 +126,11 @@ class PodLog:
                 if self._read(self._position.since(), stop, previous=True) != "eof":
                     return False
             except KubeError as problem:
-                if problem.status not in GONE:
+                self._refusals += problem.status == SERVER_ERROR
+                if problem.status not in GONE and self._refusals < MOST_REFUSALS:
                     raise
                 self.pulse.problem = f"{self.pulse.name}: the last lines before the restart can't be read: {problem}"
+            self._refusals = 0
             self._position.release()
         else:
             self._position.step_back(CLOCKS_APART)
@@ -132,8 +138,10 @@ class PodLog:
         return True
 
     def _follow(self, stop: threading.Event) -> float:
+        now = self._pace.monotonic()
+        self._position.confirm(now - UNSURE_FOR)
         since = self._position.since()
-        self._position.hold()
+        self._position.hold(now)
         ended = self._read(since, stop, previous=False)
         return 0.0 if ended == "idle" else max(QUIET_AFTER_END, self._backoff.next())
 
@@ -176,8 +184,6 @@ class PodLog:
             if not previous:
                 # It comes again, whole, with the next stream; it is given as it is only if there is none.
                 self._rest = rest
-                if self._pace.monotonic() - opened > UNSURE_FOR:
-                    self._position.release()
         if previous and rest and stream.ended == "eof":
             self.pulse.feed_chunk(self._position.fresh(rest + b"\n"))
         return "idle" if recycled else stream.ended

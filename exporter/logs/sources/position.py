@@ -67,6 +67,7 @@ class Position:
         self._expected: Counter[int] = Counter()
         self._careful_until: int | None = None
         self._anchor: int | None = None
+        self._held: deque[tuple[float, int]] = deque()
 
     def since(self) -> datetime:
         """The `sinceTime` to ask for, in whole seconds; the held place's if there is one."""
@@ -76,15 +77,27 @@ class Position:
         """Ask again from `seconds` before this place: what comes next may be stamped by a clock that is behind."""
         second = self._second() if self._anchor is None else self._anchor
         self._anchor = None
+        self._held.clear()
         self._newest = max((second - seconds) * SECOND, self._floor)
 
-    def hold(self) -> None:
-        """Keep the present place: it may turn out later that another container's log was opened than was thought."""
-        if self._anchor is None:
-            self._anchor = self._second()
+    def hold(self, now: float) -> None:
+        """Keep the present place: it may turn out later that another container's log was opened than was thought.
+
+        `now` is any clock that does not go back; the oldest place that is held counts.
+        """
+        self._held.append((now, self._second()))
+        self._anchor = self._held[0][1]
+
+    def confirm(self, before: float) -> None:
+        """What was held before this time was rightly read: connections that break again and again hold nothing up."""
+        while self._held and self._held[0][0] < before:
+            self._held.popleft()
+        self._anchor = self._held[0][1] if self._held else None
+        self._forget()
 
     def release(self) -> None:
-        """Forget the held place."""
+        """Forget every held place."""
+        self._held.clear()
         self._anchor = None
         self._forget()
 

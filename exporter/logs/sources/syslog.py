@@ -5,7 +5,8 @@ account finds it. A connection that breaks inside a message gives what there is 
 first, as rsyslog sends a message again whole when its connection broke.
 
 Not guaranteed, as plain syslog has no acknowledgements: messages that were in the network when a connection broke, and
-datagrams that the kernel had no room for. Senders are not authenticated; limit who can reach the port.
+datagrams that the kernel had no room for. Senders are not authenticated; limit who can reach the port. At its end a
+listener leaves its sockets to the one that follows it (`handover`), or reads what has arrived before it closes them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import selectors
 import socket
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.logs.sources.base import Pulse
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import threading
 
     from exporter.logs.sources.base import Pace, Sink, SourceStatus
+    from exporter.logs.sources.handover import Handover
 
 MOST_CONNECTIONS = 512
 MOST_HELD = 32 << 20
@@ -36,6 +39,10 @@ EVICT_AFTER = 5.0
 READ_BYTES = 64 * 1024
 DATAGRAMS_AT_ONCE = 256
 UDP_BUFFER = 4 << 20
+LAST_ROUNDS = 64
+"""Times that each connection is read at the end, as long as bytes are there."""
+DEAF_FOR = 1.0
+"""Seconds without accepting after that has failed, as it does while there are no descriptors left."""
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -46,14 +53,44 @@ def split_listen(listen: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+class _Connection:
+    """One sender."""
+
+    __slots__ = ("framer", "heard", "peer", "socket")
+
+    def __init__(self, accepted: socket.socket, peer: str, now: float) -> None:
+        self.socket = accepted
+        self.peer = peer
+        self.framer = Framer()
+        self.heard = now
+
+
+@dataclass(slots=True)
+class _Left:
+    """What a listener leaves; see `handover`."""
+
+    bound: socket.socket
+    connections: list[_Connection] = field(default_factory=list)
+    parts: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Nobody listens here any more."""
+        self.bound.close()
+        for connection in self.connections:
+            connection.socket.close()
+
+
 class _Listener:
     """What both protocols share: one bound socket, one selector, one way to wake it."""
 
     kind = "syslog"
 
-    def __init__(self, *, listen: str, protocol: str, sink: Sink, pace: Pace) -> None:
+    def __init__(self, *, listen: str, protocol: str, sink: Sink, pace: Pace, handover: Handover | None) -> None:
         self.name = f"syslog {protocol} {listen}"
         self._listen = split_listen(listen)
+        self._place = (protocol, *self._listen)
+        # Port 0 is another one each time.
+        self._handover = handover if self._listen[1] else None
         self.pulse = Pulse(sink, pace, "syslog", self.name, "")
         self._pace = pace
         self._socket: socket.socket | None = None
@@ -99,8 +136,6 @@ class _Listener:
 
     def _bind(self, kind: socket.SocketKind) -> socket.socket:
         """Raises OSError, naming the address."""
-        if self._socket is not None:
-            return self._socket
         host, port = self._listen
         family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
         if family is socket.AF_INET6 and not socket.has_ipv6:
@@ -124,6 +159,22 @@ class _Listener:
             self._socket.close()
             self._socket = None
 
+    def _inherit(self) -> _Left | None:
+        """The sockets of the listener that was here before; the bound one is in use from here on."""
+        left = self._handover.take(self._place) if self._handover is not None else None
+        if not isinstance(left, _Left):
+            return None
+        self._socket = left.bound
+        return left
+
+    def _leave(self, left: _Left) -> bool:
+        """Leave the sockets to the next listener; False where there will be none."""
+        if self._handover is None:
+            return False
+        self._socket = None
+        self._handover.leave(self._place, left)
+        return True
+
     def _drain_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_read.recv(64):
@@ -133,11 +184,13 @@ class _Listener:
 class SyslogUDP(_Listener):
     """One message for each datagram, in whatever order they come."""
 
-    def __init__(self, *, listen: str, sink: Sink, pace: Pace) -> None:
-        super().__init__(listen=listen, protocol="udp", sink=sink, pace=pace)
+    def __init__(self, *, listen: str, sink: Sink, pace: Pace, handover: Handover | None = None) -> None:
+        super().__init__(listen=listen, protocol="udp", sink=sink, pace=pace, handover=handover)
 
     def bind(self) -> None:
         """Take the port; `run` does it if it was not done. Raises OSError."""
+        if self._socket is not None or self._inherit() is not None:
+            return
         bound = self._bind(socket.SOCK_DGRAM)
         with contextlib.suppress(OSError):
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
@@ -161,8 +214,13 @@ class SyslogUDP(_Listener):
                 selector.select(1.0)
                 self._drain_wake()
                 self._receive(bound)
+        if not self._leave(_Left(bound)):
+            for _ in range(LAST_ROUNDS):
+                if not self._receive(bound):
+                    break
 
-    def _receive(self, bound: socket.socket) -> None:
+    def _receive(self, bound: socket.socket) -> bool:
+        """Read a number of datagrams; whether there may be more."""
         messages: list[bytes] = []
         for _ in range(DATAGRAMS_AT_ONCE):
             try:
@@ -175,18 +233,7 @@ class SyslogUDP(_Listener):
         if messages:
             self.pulse.alive()
             self.pulse.feed(messages)
-
-
-class _Connection:
-    """One sender."""
-
-    __slots__ = ("framer", "heard", "peer", "socket")
-
-    def __init__(self, accepted: socket.socket, peer: str, now: float) -> None:
-        self.socket = accepted
-        self.peer = peer
-        self.framer = Framer()
-        self.heard = now
+        return bool(messages)
 
 
 class SyslogTCP(_Listener):
@@ -198,21 +245,30 @@ class SyslogTCP(_Listener):
         listen: str,
         sink: Sink,
         pace: Pace,
+        handover: Handover | None = None,
         most_connections: int = MOST_CONNECTIONS,
         most_held: int = MOST_HELD,
     ) -> None:
-        super().__init__(listen=listen, protocol="tcp", sink=sink, pace=pace)
+        super().__init__(listen=listen, protocol="tcp", sink=sink, pace=pace, handover=handover)
         self._most_connections = most_connections
         self._most_held = most_held
         self._held = 0
         # In the order of who was heard longest ago.
         self._connections: OrderedDict[int, _Connection] = OrderedDict()
         self._parts: list[tuple[float, bytes]] = []
+        self._deaf_until: float | None = None
 
     def bind(self) -> None:
         """Take the port; `run` does it if it was not done. Raises OSError."""
-        if self._socket is None:
+        if self._socket is not None:
+            return
+        left = self._inherit()
+        if left is None:
             self._bind(socket.SOCK_STREAM).listen(128)
+            return
+        self._parts = left.parts
+        self._held = sum(connection.framer.held for connection in left.connections)
+        self._connections = OrderedDict((id(connection), connection) for connection in left.connections)
 
     def run(self, stop: threading.Event) -> None:
         """Listen until stopped, then give the parts kept back. Raises OSError where it cannot listen."""
@@ -236,25 +292,46 @@ class SyslogTCP(_Listener):
         with selectors.DefaultSelector() as selector:
             selector.register(bound, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
+            for connection in self._connections.values():
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
             self.pulse.opened()
             while not stop.is_set():
-                for key, _ in selector.select(1.0):
-                    if isinstance(key.data, _Connection):
-                        if not self._receive(key.data):
-                            selector.unregister(key.data.socket)
-                            self._end(key.data)
-                    elif key.fileobj is bound:
-                        self._accept(bound, selector)
-                    else:
-                        self._drain_wake()
+                self._turn(bound, selector, 1.0)
                 self._give_parts(everything=False)
+                self._listen_again(bound, selector)
+            if self._leave(_Left(bound, list(self._connections.values()), self._parts)):
+                self._connections, self._parts, self._held = OrderedDict(), [], 0
+                return
+            for _ in range(LAST_ROUNDS):
+                if not self._turn(bound, selector, 0.0):
+                    break
+
+    def _turn(self, bound: socket.socket, selector: selectors.BaseSelector, timeout: float) -> bool:
+        """Read once from whoever has something; whether anybody had."""
+        some = False
+        for key, _ in selector.select(timeout):
+            if isinstance(key.data, _Connection):
+                some = True
+                if not self._receive(key.data):
+                    selector.unregister(key.data.socket)
+                    self._end(key.data)
+            elif key.fileobj is bound:
+                some = True
+                self._accept(bound, selector)
+            else:
+                self._drain_wake()
+        return some
 
     def _accept(self, bound: socket.socket, selector: selectors.BaseSelector) -> None:
         try:
             accepted, peer = bound.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the sender has gone again
         except OSError as problem:
-            # The sender has gone again, or there are no descriptors left: the next round tries again.
+            # There are no descriptors left; the socket stays ready, so it is let alone for a while.
             self.pulse.problem = f"{self.name}: can't accept a connection: {problem}"
+            self._deaf_until = self._pace.monotonic() + DEAF_FOR
+            selector.unregister(bound)
             return
         now = self._pace.monotonic()
         if len(self._connections) >= self._most_connections:
@@ -273,6 +350,11 @@ class SyslogTCP(_Listener):
         self._connections[id(connection)] = connection
         selector.register(accepted, selectors.EVENT_READ, connection)
         self.pulse.alive()
+
+    def _listen_again(self, bound: socket.socket, selector: selectors.BaseSelector) -> None:
+        if self._deaf_until is not None and self._pace.monotonic() >= self._deaf_until:
+            self._deaf_until = None
+            selector.register(bound, selectors.EVENT_READ)
 
     def _receive(self, connection: _Connection) -> bool:
         """Read once, so that nobody keeps the others waiting; whether the connection goes on."""
