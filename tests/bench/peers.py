@@ -1,0 +1,112 @@
+"""The peers: Debian's mtail and blackbox_exporter, unpacked into `.tools/` beside the project, and not installed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from tests.bench.errors import BenchError
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TOOLS: Final = ROOT / ".tools"
+_PACKAGES: Final = ("mtail", "prometheus-blackbox-exporter")
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The programs."""
+
+    mtail: Path
+    blackbox: Path
+
+
+def get() -> Peers:
+    """The peers; what is missing is downloaded with apt-get and unpacked. Raises BenchError where that fails."""
+    binaries = {name: TOOLS / "debian/usr/bin" / name for name in _PACKAGES}
+    missing = [name for name, path in binaries.items() if not os.access(path, os.X_OK)]
+    if missing:
+        folder = TOOLS / "deb"
+        folder.mkdir(parents=True, exist_ok=True)
+        _must(["apt-get", "download", *missing], folder)
+        for name in missing:
+            package = max(folder.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime, default=None)
+            if package is None:
+                raise _unobtainable(f"apt-get download left no {name}_*.deb")
+            _must(["dpkg-deb", "-x", str(package), str(TOOLS / "debian")], folder)
+    return Peers(mtail=binaries["mtail"], blackbox=binaries["prometheus-blackbox-exporter"])
+
+
+def _must(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise _unobtainable(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise _unobtainable(f"{' '.join(command[:2])}: {words[-1] if words else f'exit {done.returncode}'}")
+
+
+def _unobtainable(why: str) -> BenchError:
+    return BenchError(
+        f"the peers {' and '.join(_PACKAGES)} cannot be had from Debian's archive: {why}; "
+        "run this on Debian or Ubuntu after apt-get update"
+    )
+
+
+def versions(peers: Peers) -> list[tuple[str, str]]:
+    """What was compared, and what it ran on."""
+    return [
+        ("stager-medic", f"{version('stager-medic')}, revision {_revision()}"),
+        ("Python", f"{platform.python_version()}, {ssl.OPENSSL_VERSION}"),
+        *((name, version(name)) for name in ("gunicorn", "prometheus-client", "urllib3", "kubernetes")),
+        ("mtail", f"{_first_line([str(peers.mtail), '--version'])} (Debian)"),
+        ("blackbox_exporter", f"{_first_line([str(peers.blackbox), '--version'])} (Debian)"),
+        ("grep", _first_line(["grep", "--version"])),
+    ]
+
+
+def machine() -> str:
+    """Processor, its number, memory, system: what one needs to judge absolute figures."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
+    )
+    kilobytes = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    system = next(
+        (line.partition("=")[2].strip('"') for line in _lines("/etc/os-release") if line.startswith("PRETTY_NAME")), ""
+    )
+    release = platform.release().split("-")[0]
+    return f"{os.cpu_count()} x {model}, {kilobytes / 2**20:.0f} GiB, {system or 'unknown system'}, Linux {release}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _revision() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude", "*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _first_line(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = ((done.stdout or done.stderr).splitlines() or ["unknown"])[0]
+    # Go programs add how they were built.
+    return line.split(" git revision")[0].split(" (branch")[0]
