@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,6 +16,12 @@ from exporter.logs.offline import UsageProblem, read_files
 from foundation.diagnosis import Verdict, diagnose
 from foundation.observation import Observation, ObservationError
 from foundation.yamlfile import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foundation.config import FoundationConfig
+    from foundation.diagnosis import Diagnosis
 
 _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), default=None, help="The configuration file."
@@ -30,7 +37,33 @@ class _Refused(click.ClickException):
         click.echo(self.message, file=file, err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group whose usage errors are one line, as every other complaint of ours, and not a page."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        with _one_line():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        with _one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # no command at all: the help is the answer
+    except click.UsageError as problem:
+        command = problem.ctx.command_path if problem.ctx else "stager-exporter"
+        message = " ".join(problem.format_message().split()).removesuffix(".")
+        raise _Refused(f"{command}: {message} ({command} --help tells more)") from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("stager-medic"), prog_name="stager-exporter")
 def main() -> None:
     """Tells why Cloud Foundry on Kubernetes cannot stage, as metrics and as a verdict."""
@@ -45,6 +78,7 @@ def serve(config_file: Path, log_level: str) -> None:
     """Watch the configured foundations and serve metrics and a page."""
     from exporter import jsonlog
     from exporter.service import Exporter
+    from exporter.web.server import CannotStartError
     from exporter.web.server import serve as serve_web
     from exporter.web.web_config import WebConfig, WebConfigError
 
@@ -55,7 +89,14 @@ def serve(config_file: Path, log_level: str) -> None:
         web_config = None if web.config_file is None else WebConfig(config_file.parent / web.config_file)
     except WebConfigError as problem:
         raise _Refused(str(problem)) from None
-    serve_web(web.listen, web_config, lambda: Exporter(config_file, config))
+
+    def make() -> Exporter:
+        try:
+            return Exporter(config_file, config)
+        except ValueError as problem:
+            raise CannotStartError(str(problem)) from None
+
+    serve_web(web.listen, web_config, make)
 
 
 @main.command("diagnose")
@@ -74,52 +115,83 @@ def diagnose_command(
     Exit 0: healthy. 1: not. 2: bad usage. 3: could not look.
     """
     if observation is not None:
-        found = diagnose(_recorded(observation))
-        text = report.as_text(found, title=observation.name, namespace=None)
-        click.echo(report.as_json(found) if json_output else text)
-        sys.exit(0 if found.verdict is Verdict.HEALTHY else 1)
+        if save is not None:
+            raise _Refused("diagnose: --save records a look, and --observation looks at nothing: give one of them")
+        _diagnose_recorded(observation, json_output)
     if config_file is None:
         raise _Refused("diagnose: give --config FILE, or --observation FILE")
     _diagnose_live(_load(config_file), foundation, save, json_output)
 
 
-def _diagnose_live(config: ExporterConfig, name: str | None, save: Path | None, json_output: bool) -> None:
-    from exporter.diagnose import lasting_text, look_twice
+def _diagnose_recorded(file: Path, json_output: bool) -> NoReturn:
+    from exporter.diagnose import if_lasting
+
+    observation = _recorded(file)
+    found, lasting = diagnose(observation), if_lasting(observation)
+    if json_output:
+        click.echo(report.as_json(found, if_lasting=_brief(lasting)))
+    else:
+        click.echo(report.as_text(found, title=file.name))
+        _tell_lasting(lasting, None)
+    sys.exit(0 if found.verdict is Verdict.HEALTHY else 1)
+
+
+def _diagnose_live(config: ExporterConfig, name: str | None, save: Path | None, json_output: bool) -> NoReturn:
+    from exporter.diagnose import look_and_confirm, record
     from foundation.kube.errors import ConfigurationProblem
 
-    names = [foundation.name for foundation in config.foundations]
-    if name is None and len(names) > 1:
-        raise _Refused(f"diagnose: several foundations are configured, give --foundation {'|'.join(names)}")
-    if name is not None and name not in names:
-        raise _Refused(f"diagnose: there is no foundation {name} (there are {', '.join(names)})")
-    chosen = next(item for item in config.foundations if name in (None, item.name))
+    chosen = _chosen(config, name)
     try:
-        finding = look_twice(chosen, config.probe)
+        finding = look_and_confirm(chosen, config.probe)
     except ConfigurationProblem as problem:
         click.echo(f"{chosen.name}: cannot look: {problem}", err=True)
         sys.exit(3)
     look = finding.look
     if save is not None:
-        save.write_text(look.observation.to_json(), encoding="utf-8")
+        _save(save, record(look, chosen.name))
     if finding.blind:
-        why = "; ".join(look.problems.values()) or look.observation.seen.get("observation_fresh", "")
-        click.echo(f"{chosen.name}: cannot look: {why}", err=True)
+        click.echo(f"{chosen.name}: cannot look: {finding.why_blind}", err=True)
         sys.exit(3)
     layout = look.layout
-    title = f"{layout.layout.name} ({layout.by})" if layout else ""
     if json_output:
-        lasting = finding.if_lasting
-        more = {
-            "foundation": chosen.name,
-            "layout": layout.layout.name if layout else None,
-            "if_lasting": None if lasting is None else {"verdict": lasting.verdict, "restart": lasting.restart},
-        }
-        click.echo(report.as_json(look.diagnosis, **more))
+        more = {"foundation": chosen.name, "layout": layout.layout.name if layout else None}
+        click.echo(report.as_json(look.diagnosis, **more, if_lasting=_brief(finding.if_lasting)))
     else:
-        click.echo(report.as_text(look.diagnosis, title=chosen.name, namespace=chosen.namespace, layout=title))
-        if finding.if_lasting is not None:
-            click.echo("\n" + lasting_text(finding.if_lasting, chosen.settle))
+        title = f"{layout.layout.name} ({layout.by})" if layout else ""
+        click.echo(report.as_text(look.diagnosis, title=chosen.name, config=chosen, layout=title))
+        _tell_lasting(finding.if_lasting, chosen.settle)
     sys.exit(0 if look.diagnosis.verdict is Verdict.HEALTHY else 1)
+
+
+def _chosen(config: ExporterConfig, name: str | None) -> FoundationConfig:
+    names = [foundation.name for foundation in config.foundations]
+    if name is None and len(names) > 1:
+        raise _Refused(f"diagnose: several foundations are configured, give --foundation {'|'.join(names)}")
+    if name is not None and name not in names:
+        raise _Refused(f"diagnose: there is no foundation {name} (there are {', '.join(names)})")
+    return next(item for item in config.foundations if name in (None, item.name))
+
+
+def _save(file: Path, text: str) -> None:
+    """What was seen is told all the same where it cannot be kept."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        click.echo(f"{file}: cannot be written: {problem.strerror}; what was seen is not recorded", err=True)
+
+
+def _brief(lasting: Diagnosis | None) -> dict[str, object] | None:
+    if lasting is None:
+        return None
+    pods = list(lasting.pods_to_restart)
+    return {"verdict": lasting.verdict, "restart": lasting.restart, "pods_to_restart": pods}
+
+
+def _tell_lasting(lasting: Diagnosis | None, settle: float | None) -> None:
+    from exporter.diagnose import lasting_text
+
+    if lasting is not None:
+        click.echo("\n" + report.printable(lasting_text(lasting, settle)))
 
 
 @main.command()
@@ -135,10 +207,23 @@ def logs(files: tuple[str, ...]) -> None:
 @main.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_config(file: Path) -> None:
-    """Check a configuration file without starting anything."""
+    """Check a configuration file and the web.yml that it names, without starting anything.
+
+    Certificates and kubeconfigs are not looked at: they may be elsewhere than this file is checked.
+    """
+    from exporter.web.web_config import WebConfigError
+    from exporter.web.web_config import check as check_web
+
     config = _load(file)
+    web = config.exporter.web.config_file
+    try:
+        if web is not None:
+            check_web(file.parent / web)
+    except WebConfigError as problem:
+        raise _Refused(str(problem)) from None
     names = ", ".join(foundation.name for foundation in config.foundations)
-    click.echo(f"{file}: good ({len(config.foundations)} foundations: {names})")
+    many = f"{len(config.foundations)} foundations" if len(config.foundations) > 1 else "1 foundation"
+    click.echo(f"{file}: good ({many}: {names})")
 
 
 def _load(file: Path) -> ExporterConfig:

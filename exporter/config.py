@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from exporter.web.address import split_listen
 from foundation.config import FoundationConfig, Part, ProbeConfig, unique_names
 from foundation.yamlfile import load
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def _address(listen: str) -> str:
+    split_listen(listen)
+    return listen
 
 
 class LogSourceConfig(Part):
@@ -20,7 +27,7 @@ class LogSourceConfig(Part):
     role: Literal["api"] = "api"
     container: str | None = None
     path: str | None = None
-    listen: str | None = None
+    listen: Annotated[str, AfterValidator(_address)] | None = None
     protocol: Literal["tcp", "udp"] = "tcp"
     foundation: str | None = None
     """Which foundation's lines these are; needed only for syslog and file with several foundations."""
@@ -37,7 +44,7 @@ class LogSourceConfig(Part):
 class WebConfig(Part):
     """Where the exporter listens; `config_file` is the web.yml of Prometheus's own exporters."""
 
-    listen: str = ":9717"
+    listen: Annotated[str, AfterValidator(_address)] = ":9717"
     config_file: str | None = None
 
 
@@ -67,6 +74,15 @@ class ExporterConfig(Part):
         for foundation in self.foundations:
             if not foundation.exec and any(log.source == "exec" for log in self.logs_of(foundation.name)):
                 raise ValueError(f"logs: an exec source needs `exec: true` in the foundation {foundation.name}")
+            for log, times in Counter(self.logs_of(foundation.name)).items():
+                if times > 1:
+                    raise ValueError(
+                        f"logs: the same {log.source} source stands {times} times; it would count all twice"
+                    )
+        listening = Counter((log.listen, log.protocol) for log in self.logs if log.source == "syslog")
+        for (address, protocol), times in listening.items():
+            if times > 1:
+                raise ValueError(f"logs: {times} syslog sources listen on {address} ({protocol})")
         return self
 
     def logs_of(self, foundation: str) -> tuple[LogSourceConfig, ...]:

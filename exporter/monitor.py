@@ -2,7 +2,8 @@
 
 The thread starts each look on a fixed beat, so that a slow look delays none but itself, and a scrape never waits for
 it: readers get the newest finished Look. A look that raises is a fault of ours; it is logged, shown as a failed
-collector, and the next beat comes all the same.
+collector, and the next beat comes all the same. What it cannot do is end a look that never returns: that look's values
+grow old, and `age` tells.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from exporter.web.view import ProbeLine
 from foundation.cluster import WatchedCluster
 from foundation.diagnosis import Restart
 from foundation.history import History
-from foundation.observer import Observer
+from foundation.observation import Witness
+from foundation.observer import LIGHT_PROBE_INTERVAL, Observer, service_target_of
 from foundation.probes.result import Cause, Stage
 from foundation.tools import ProbeTools
 
@@ -74,9 +76,10 @@ class Monitor:
         """Starts nothing yet. Raises ValueError for a log source that cannot be listened for."""
         self.settings = (config, timing, logs)
         self.config = config
+        self.client = client
         self.name = config.name
         self.namespace = config.namespace
-        self.stale_after = 3 * timing.interval + timing.timeout
+        self.stale_after = stale_after(config, timing)
         self._interval = timing.interval
         self._monotonic = monotonic
         self._wall = wall
@@ -104,7 +107,8 @@ class Monitor:
         self.probes = ProbeHistory(recent=30, failures=30)
         self._failures: Counter[tuple[str, Cause]] = Counter()
         self._states: dict[str, CollectorState] = {}
-        self._latest: Look | None = None
+        self._newest: tuple[float, Look] | None = None
+        self._asked: tuple[float, ProbeResult] | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"look-{self.name}", daemon=True)
@@ -116,7 +120,7 @@ class Monitor:
         self._logs.start()
 
     def stop(self) -> None:
-        """End within a look's deadline."""
+        """End what runs; waits a few seconds at the most for each part that hangs, and leaves it then."""
         self._stop.set()
         self._logs.stop(timeout=1.0)
         self.cluster.stop()
@@ -125,8 +129,37 @@ class Monitor:
             self._account.forget_pod(pod)
 
     def latest(self) -> Look | None:
-        """The newest finished look."""
-        return self._latest
+        """The newest finished look, however old."""
+        return self._newest[1] if self._newest else None
+
+    def age(self) -> float | None:
+        """Seconds since the newest look was finished; None: there is none. No step of the wall clock changes it."""
+        return self._monotonic() - self._newest[0] if self._newest else None
+
+    def stale(self) -> bool:
+        """Whether the newest look is too old to be shown as the present."""
+        age = self.age()
+        return age is not None and age > self.stale_after
+
+    def looked(self) -> bool:
+        """Whether a first look was made, even one that failed."""
+        return bool(self._states)
+
+    def probe_service(self) -> ProbeResult | None:
+        """Probe the Service now; None while the layout is not known.
+
+        A probe that ends without a request writes a line into BBS's log, so its result stands for a while.
+        """
+        look = self.latest()
+        if look is None or look.layout is None:
+            return None
+        now, light = self._monotonic(), self.config.bbs.depth in (Stage.TCP, Stage.TLS)
+        asked = self._asked
+        if light and asked is not None and now - asked[0] < LIGHT_PROBE_INTERVAL:
+            return asked[1]
+        result = self.tools.bbs(service_target_of(self.config, look.layout.layout))
+        self._asked = (now, result)
+        return result
 
     def log_statuses(self) -> Sequence[SourceStatus]:
         """The log sources' inputs as they are now."""
@@ -137,7 +170,7 @@ class Monitor:
         return recognised.layout if recognised else None
 
     def failures(self) -> Mapping[tuple[str, Cause], int]:
-        """Failed probes since the start, by target and cause; of pods that are still there."""
+        """Failed probes since the start, by target and cause; of pods that are still there. See `is_failure`."""
         with self._lock:
             return dict(self._failures)
 
@@ -165,35 +198,49 @@ class Monitor:
         """One look, with everything that depends on it."""
         began = self._monotonic()
         try:
-            look = self._observer.look()
+            self._take(self._observer.look(), began)
         except Exception as error:  # a fault of ours must not end the watch; it is shown and logged
             logger.exception("a look failed", extra={"foundation": self.name})
             self._note("look", began, problem=f"{type(error).__name__}: {error}")
-            return
-        before, self._latest = self._latest, look
+
+    def _take(self, look: Look, began: float) -> None:
+        before = self.latest()
+        self._newest = (self._monotonic(), look)
         self._tell(before, look)
         self._note("look", began)
         self._note("pods", began, problem=look.problems.get("pods", ""))
-        self._note("layout", began, problem=look.problems.get("layout", ""))
-        if look.layout is not None:
-            missing = "" if look.statefulsets is not None else "the StatefulSets cannot be read"
-            self._note("statefulsets", began, problem=missing)
-            problem = self.tools.credentials.problem
-            self._note("credentials", began, problem=str(problem) if problem else "")
-            self._count(look)
+        self._note("layout", began, problem=self._layout_problem(look))
+        if look.layout is None:
+            return
+        missing = "" if look.statefulsets is not None else "the StatefulSets cannot be read"
+        self._note("statefulsets", began, problem=missing)
+        problem = self.tools.credentials.problem
+        self._note("credentials", began, problem=str(problem) if problem else "")
+        if self.config.exec:
+            mute = look.observation.signals.probe_from_api_pod is Witness.UNKNOWN
+            why = look.observation.seen.get("probe_from_api_pod", "it gave no answer")
+            self._note("exec", began, problem=why if mute else "")
+        self._count(before, look)
 
-    def _count(self, look: Look) -> None:
+    def _layout_problem(self, look: Look) -> str:
+        if look.layout is None and not look.problems:
+            return f"there are no pods in the namespace {self.namespace}, if there is such a namespace"
+        return look.problems.get("layout", "")
+
+    def _count(self, before: Look | None, look: Look) -> None:
+        known = () if before is None else before.probes()
+        # The result of a paced probe stands for several looks, and is one probe all the same.
+        fresh = [result for result in look.probes() if not any(result is old for old in known)]
+        failed = [result for result in fresh if is_failure(result, look)]
         names = {pod.seen.name for pod in look.pods} | {"service"}
         with self._lock:
-            for result in look.probes():
+            for result in failed:
                 if result.cause is not None:
                     self._failures[result.target.name, result.cause] += 1
             for key in [key for key in self._failures if key[0] not in names]:
                 del self._failures[key]
-        serving = any(result.ok for result in look.probes())
-        for result in look.probes():
-            # A passive BBS refuses by design: while another serves, that is no failure worth keeping.
-            if result.cause is not Cause.REFUSED or result.target.name == "service" or not serving:
+        for result in fresh:
+            if result.ok or result in failed:
                 self.probes.add(probe_line(result))
 
     def _note(self, name: str, began: float, *, problem: str = "") -> None:
@@ -219,6 +266,33 @@ class Monitor:
             found.evidence[0],
             extra={"foundation": self.name, "verdict": found.verdict, "restart": found.restart},
         )
+
+
+def stale_after(config: FoundationConfig, timing: ProbeConfig) -> float:
+    """Seconds after which a look is too old: three intervals, or longer where a single look may take longer.
+
+    A look waits for its probes, which run side by side, then for the database, then for the look from an api pod.
+    """
+    longest = timing.timeout
+    if config.database is not None and config.database.kind != "none":
+        longest += timing.timeout
+    if config.exec:
+        longest += timing.timeout + 5.0
+    return max(3 * timing.interval, longest + timing.interval)
+
+
+def is_failure(result: ProbeResult, look: Look) -> bool:
+    """Whether a probe's result is a failure to an operator.
+
+    A passive BBS does not listen, by design: while another one serves, its refusal says that all is well, unless it is
+    marked active.
+    """
+    if result.ok:
+        return False
+    if result.cause is not Cause.REFUSED or result.target.name == "service":
+        return True
+    marked = any(pod.active for pod in look.pods if pod.seen.name == result.target.name)
+    return marked or not any(other.ok for other in look.probes())
 
 
 def _key(look: Look) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporter.web.view import CollectorLine, FoundationView, PodLine, SourceLine
 from foundation import interpret
+from foundation.durations import format_duration
 from foundation.observation import PodProbe
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ _PASSIVE = {PodProbe.REFUSED: "passive", PodProbe.NO_ANSWER: "no answer", PodPro
 
 def foundation_view(monitor: Monitor) -> FoundationView:
     """One foundation as the page shows it."""
-    look = monitor.latest()
+    look, stale = monitor.latest(), monitor.stale()
+    evidence = look.diagnosis.evidence if look else ("The first look has not finished yet.",)
+    if stale:
+        age = format_duration(monitor.age() or 0.0)
+        evidence = (f"The newest look ended {age} ago, so nothing is known of the present. It had found:", *evidence)
     collectors = tuple(
         CollectorLine(state.name, state.success, state.last_success, state.problem) for state in monitor.collectors()
     )
@@ -39,11 +44,11 @@ def foundation_view(monitor: Monitor) -> FoundationView:
         namespace=monitor.namespace,
         layout=look.layout.layout.name if look and look.layout else "",
         layout_by=look.layout.by if look and look.layout else "",
-        verdict=look.diagnosis.verdict if look else "unknown",
-        restart=look.diagnosis.restart if look else "no",
-        since=look.since if look else None,
-        evidence=look.diagnosis.evidence if look else ("The first look has not finished yet.",),
-        pods_to_restart=tuple(map(str, look.diagnosis.pods_to_restart)) if look else (),
+        verdict=look.diagnosis.verdict if look and not stale else "unknown",
+        restart=look.diagnosis.restart if look and not stale else "no",
+        since=look.since if look and not stale else None,
+        evidence=evidence,
+        pods_to_restart=tuple(map(str, look.diagnosis.pods_to_restart)) if look and not stale else (),
         pods=tuple(_pod(pod) for pod in look.pods) if look else (),
         probes=monitor.probes.recent(),
         failures=monitor.probes.failures(),

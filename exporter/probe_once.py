@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from foundation.observer import service_target_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,12 +27,11 @@ class ProbeOnce(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The result; nothing but `probe_success 0` while the layout is not known."""
-        look = self._monitor.latest()
+        result = self._monitor.probe_service()
         success = GaugeMetricFamily("probe_success", "Whether the Service answered to the configured depth.")
-        if look is None or look.layout is None:
+        if result is None:
             success.add_metric([], 0)
             return [success]
-        result = self._monitor.tools.bbs(service_target_of(self._monitor.config, look.layout.layout))
         success.add_metric([], result.ok)
         total = GaugeMetricFamily("probe_duration_seconds", "Time over all stages.", value=result.seconds)
         stages = GaugeMetricFamily("probe_stage_duration_seconds", "Time in each stage.", labels=["stage"])

@@ -1,14 +1,20 @@
-"""What `diagnose` prints: the verdict first, what to do, then why, so that one screen is enough at night."""
+"""What `diagnose` prints: the verdict first, what to do, then why, so that one screen is enough at night.
+
+Texts may hold words of a server or of a file that somebody sent: signs that would steer a terminal are not printed.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 from foundation.diagnosis import Diagnosis, Restart, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from foundation.config import FoundationConfig
 
 MEANING: Mapping[Verdict, str] = {
     Verdict.HEALTHY: "Staging is possible: one BBS serves, and Cloud Controller can reach it.",
@@ -54,8 +60,19 @@ def as_json(diagnosis: Diagnosis, **more: object) -> str:
     return json.dumps(document, indent=1)
 
 
-def as_text(diagnosis: Diagnosis, *, title: str, namespace: str | None, layout: str = "") -> str:
-    """The diagnosis for a person."""
+def delete_command(config: FoundationConfig, pods: Sequence[object]) -> str:
+    """The command that deletes these pods, with the same way to the cluster as the look itself took."""
+    words = ["kubectl"]
+    if config.kubeconfig is not None:
+        words += ["--kubeconfig", str(config.kubeconfig)]
+    if config.context is not None:
+        words += ["--context", config.context]
+    words += ["delete", "pod", "--namespace", config.namespace, *map(str, pods)]
+    return shlex.join(words)
+
+
+def as_text(diagnosis: Diagnosis, *, title: str, config: FoundationConfig | None = None, layout: str = "") -> str:
+    """The diagnosis for a person; without `config` (a record) there is no command to copy."""
     verdict, restart = diagnosis.verdict, diagnosis.restart
     lines = [f"{title}: {verdict}, {ADVICE[restart]}", f"  {MEANING[verdict]}"]
     if layout:
@@ -65,8 +82,13 @@ def as_text(diagnosis: Diagnosis, *, title: str, namespace: str | None, layout: 
     if diagnosis.pods_to_restart:
         names = " ".join(map(str, diagnosis.pods_to_restart))
         lines += ["", "By hand" if restart is Restart.YES else "By hand, once somebody has decided"]
-        if namespace is None:
+        if config is None:
             lines.append(f"  delete the pods {names}")
         else:
-            lines.append(f"  kubectl delete pod --namespace {namespace} {names}")
-    return "\n".join(lines)
+            lines.append(f"  {delete_command(config, diagnosis.pods_to_restart)}")
+    return "\n".join(map(printable, lines))
+
+
+def printable(text: str) -> str:
+    """The text without control signs, which a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

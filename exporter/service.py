@@ -1,7 +1,8 @@
 """The running exporter: its monitors, its registry, its pages, and the configuration in force.
 
 Made after the fork, in the process that serves. A reload keeps every foundation whose settings did not change, with its
-counters and its history; a file that cannot be used changes nothing and is shown.
+counters and its history; a file that cannot be used changes nothing and is shown. What a configuration merely names
+(certificates of BBS, tokens) is followed where it is used, but for a kubeconfig, whose change a reload takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
@@ -32,6 +33,7 @@ from foundation.probes.resolving import Resolver
 from foundation.yamlfile import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from wsgiref.types import WSGIApplication
 
@@ -41,23 +43,30 @@ logger = logging.getLogger(__name__)
 
 PROBES_AT_ONCE = 512
 """Threads that probe; made when needed, so that only hanging targets ever use many."""
+STOPPING_SECONDS = 2.0
+"""How long a stop or a reload waits for what ends, all of it together."""
+
+_ClientKey = tuple[str | None, str | None, tuple[int, int, int] | None]
 
 
 class Exporter:
     """Everything that runs in the serving process. `stop` ends it; it is then of no further use."""
 
     def __init__(self, config_file: Path, config: ExporterConfig) -> None:
-        """Starts to watch. Raises ConfigurationProblem where there is no way to a Kubernetes API."""
+        """Starts to watch. Raises ConfigurationProblem where there is no way to a Kubernetes API.
+
+        Raises ValueError for a log source that cannot be.
+        """
         self._file = config_file
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe")
         self._resolver = Resolver()
-        self._clients: dict[tuple[str | None, str | None], KubeClient] = {}
+        self._clients: dict[_ClientKey, KubeClient] = {}
         self._monitors: dict[str, Monitor] = {}
         self._config = config
         self._loaded_at = time.time()
         self._problem = ""
-        self._version, self._revision = version("stager-medic"), os.environ.get("STAGER_REVISION", "")
+        self._version, self._revision = package_version("stager-medic"), os.environ.get("STAGER_REVISION", "")
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._log_metrics = LogMetrics(self.registry)
@@ -80,7 +89,7 @@ class Exporter:
         labels = ["version", "revision", "python"]
         info = Gauge("stager_exporter_build_info", "What runs here.", labels, registry=self.registry)
         info.labels(self._version, self._revision, platform.python_version()).set(1)
-        self.registry.register(SnapshotCollector(lambda: tuple(self._monitors.values()), time.time))
+        self.registry.register(SnapshotCollector(lambda: tuple(self._monitors.values())))
 
     @property
     def wsgi(self) -> WSGIApplication:
@@ -93,23 +102,23 @@ class Exporter:
             try:
                 config = load_config(self._file)
                 self._apply(config)
-            except (ConfigurationError, ConfigurationProblem) as problem:
-                self._problem = str(problem)
+            except Exception as problem:
+                known = isinstance(problem, (ConfigurationError, ValueError))
+                self._problem = str(problem) if known else f"{type(problem).__name__}: {problem}"
                 self._reloaded.set(0)
-                logger.error("the configuration was not taken: %s", self._problem)  # noqa: TRY400 - for the operator
+                # The traceback is for our own faults only: an operator's are told by their place in the file.
+                text = "the configuration was not taken, the old one stays: %s"
+                logger.log(logging.ERROR, text, self._problem, exc_info=None if known else problem)
                 return self._problem
-        if config.exporter.web != self._config.exporter.web:
-            logger.warning("exporter.web changed: that takes a restart")
-        self._config = config
-        return ""
+            if config.exporter.web != self._config.exporter.web:
+                logger.warning("exporter.web changed: that takes a restart")
+            self._config = config
+            logger.info("the configuration was taken", extra={"foundations": len(self._monitors)})
+            return ""
 
     def stop(self) -> None:
         """End all watching; about two seconds at the most."""
-        stopping = [threading.Thread(target=monitor.stop) for monitor in self._monitors.values()]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join(timeout=2.0)
+        _stop(self._monitors.values())
         self._executor.shutdown(wait=False, cancel_futures=True)
         for client in self._clients.values():
             client.close()
@@ -135,25 +144,33 @@ class Exporter:
         return generate_latest(registry)
 
     def ready(self) -> tuple[bool, str]:
-        """Ready once every foundation was looked at once, whatever was found."""
-        waiting = [monitor.name for monitor in tuple(self._monitors.values()) if monitor.latest() is None]
-        return not waiting, f"not looked at yet: {', '.join(waiting)}" if waiting else ""
+        """Ready once every foundation was looked at once, whatever was found.
+
+        The reason names no foundation: it is also told to who has no password.
+        """
+        monitors = tuple(self._monitors.values())
+        waiting = sum(not monitor.looked() for monitor in monitors)
+        return not waiting, f"{waiting} of {len(monitors)} foundations were not looked at yet" if waiting else ""
 
     def _apply(self, config: ExporterConfig) -> None:
-        """Start what is new, keep what is the same, stop what is gone. Raises ConfigurationProblem before any of it."""
-        kept, made = {}, {}
+        """Start what is new, keep what is the same, stop what is gone. What it raises, it raises before any of it."""
+        kept: dict[str, Monitor] = {}
+        made: dict[str, Monitor] = {}
         for foundation in config.foundations:
             old = self._monitors.get(foundation.name)
-            if old is not None and old.settings == (foundation, config.probe, config.logs_of(foundation.name)):
+            wanted = (foundation, config.probe, config.logs_of(foundation.name))
+            if old is not None and old.settings == wanted and old.client is self._clients.get(_key(foundation)):
                 kept[foundation.name] = old
             else:
                 made[foundation.name] = self._monitor(foundation, config)
         gone = [monitor for name, monitor in self._monitors.items() if name not in kept]
-        for monitor in gone:
-            monitor.stop()
+        _stop(gone)  # before the new ones start: they may listen on the same port
         self._monitors = {item.name: kept.get(item.name) or made[item.name] for item in config.foundations}
         for monitor in made.values():
             monitor.start()
+        used = {id(monitor.client) for monitor in self._monitors.values()}
+        for key in [key for key, client in self._clients.items() if id(client) not in used]:
+            self._clients.pop(key).close()
         self._loaded_at, self._problem = time.time(), ""
         self._reloaded.set(1)
         self._reloaded_at.set(self._loaded_at)
@@ -173,8 +190,34 @@ class Exporter:
 
     def _client(self, foundation: FoundationConfig) -> KubeClient:
         """One client, and so one pool, for each way to an API server."""
-        kubeconfig = None if foundation.kubeconfig is None else str(foundation.kubeconfig)
-        key = (kubeconfig, foundation.context)
+        key = _key(foundation)
         if key not in self._clients:
-            self._clients[key] = KubeClient.connect(*key)
+            kubeconfig, context, _ = key
+            try:
+                self._clients[key] = KubeClient.connect(kubeconfig, context)
+            except ConfigurationProblem as problem:
+                raise ConfigurationProblem(f"foundation {foundation.name}: {problem}") from None
         return self._clients[key]
+
+
+def _key(foundation: FoundationConfig) -> _ClientKey:
+    """The way to an API server, and which version of its file."""
+    if foundation.kubeconfig is None:
+        return None, foundation.context, None
+    try:
+        status = foundation.kubeconfig.stat()
+    except OSError:
+        version = None
+    else:
+        version = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return str(foundation.kubeconfig), foundation.context, version
+
+
+def _stop(monitors: Iterable[Monitor]) -> None:
+    """Stop all at the same time. One that hangs is left behind after a while: its threads are daemons."""
+    threads = [threading.Thread(target=monitor.stop, daemon=True) for monitor in monitors]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + STOPPING_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -6,6 +6,7 @@ the next scrape. Counters of events live with the foundation that they count for
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from foundation.observer import Look
     from foundation.probes.result import Certificate, ProbeResult
 
-ROLES = ("api", "bbs", "locket")
+logger = logging.getLogger(__name__)
 
 
 class CollectorState(Protocol):
@@ -56,11 +57,13 @@ class Source(Protocol):
 
     name: str
     namespace: str
-    stale_after: float
-    """Seconds after which its snapshot is no longer shown."""
 
     def latest(self) -> Look | None:
-        """The newest look."""
+        """The newest look, however old."""
+        ...
+
+    def stale(self) -> bool:
+        """Whether that is too old to be shown as the present."""
         ...
 
     def failures(self) -> Mapping[tuple[str, Cause], int]:
@@ -95,6 +98,11 @@ class _Families:
             family = self._counters[name] = CounterMetricFamily(name, text, labels=list(labels))
         family.add_metric(list(labels.values()), value)
 
+    def forget(self, foundation: str) -> None:
+        """Take out every sample of a foundation."""
+        for family in (*self._gauges.values(), *self._counters.values()):
+            family.samples = [sample for sample in family.samples if sample.labels.get("foundation") != foundation]
+
     def all(self) -> Iterable[Metric]:
         yield from self._gauges.values()
         yield from self._counters.values()
@@ -103,9 +111,8 @@ class _Families:
 class SnapshotCollector(Collector):
     """Renders every foundation's newest snapshot."""
 
-    def __init__(self, sources: Callable[[], Iterable[Source]], wall: Callable[[], float]) -> None:
+    def __init__(self, sources: Callable[[], Iterable[Source]]) -> None:
         self._sources = sources
-        self._wall = wall
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the families depend on what is there."""
@@ -115,35 +122,54 @@ class SnapshotCollector(Collector):
         """Every family with at least one sample."""
         families = _Families()
         for source in self._sources():
-            _collectors(families, source)
-            look = source.latest()
-            if look is None or self._wall() - look.at > source.stale_after:
-                continue
-            name = source.name
-            layout = look.layout.layout.name if look.layout else ""
-            families.gauge(
-                "stager_exporter_foundation_info",
-                "A foundation that is watched, with the layout in force (empty: not recognised yet).",
-                1,
-                foundation=name,
-                layout=layout,
-                namespace=source.namespace,
-            )
-            _verdict(families, name, look)
-            if look.layout is not None:
-                _probes(families, source, look)
-                _surroundings(families, name, look)
-                if look.pods_age is not None and look.pods_age <= FRESH:
-                    _pods(families, name, look)
+            try:
+                _foundation(families, source)
+            except Exception:  # a fault of ours with one foundation must not cost the others their series
+                logger.exception("a foundation is left out of the scrape", extra={"foundation": source.name})
+                families.forget(source.name)
+                _success(families, source.name, "snapshot", success=False)
+            else:
+                _success(families, source.name, "snapshot", success=True)
         return families.all()
+
+
+def _foundation(families: _Families, source: Source) -> None:
+    _collectors(families, source)
+    look = source.latest()
+    if look is None or source.stale():
+        return
+    name = source.name
+    layout = look.layout.layout.name if look.layout else ""
+    families.gauge(
+        "stager_exporter_foundation_info",
+        "A foundation that is watched, with the layout in force (empty: not recognised yet).",
+        1,
+        foundation=name,
+        layout=layout,
+        namespace=source.namespace,
+    )
+    _verdict(families, name, look)
+    if look.layout is not None:
+        _probes(families, source, look)
+        _surroundings(families, name, look)
+        if look.pods_age is not None and look.pods_age <= FRESH:
+            _pods(families, name, look)
+
+
+def _success(families: _Families, foundation: str, collector: str, *, success: bool) -> None:
+    families.gauge(
+        "stager_exporter_collector_success",
+        "Whether the collector's last turn succeeded.",
+        success,
+        foundation=foundation,
+        collector=collector,
+    )
 
 
 def _collectors(families: _Families, source: Source) -> None:
     for state in source.collectors():
         labels = {"foundation": source.name, "collector": state.name}
-        families.gauge(
-            "stager_exporter_collector_success", "Whether the collector's last turn succeeded.", state.success, **labels
-        )
+        _success(families, source.name, state.name, success=state.success)
         families.gauge(
             "stager_exporter_collector_duration_seconds", "How long its last turn took.", state.seconds, **labels
         )
@@ -202,7 +228,7 @@ def _probes(families: _Families, source: Source, look: Look) -> None:
         for cause in Cause:
             families.counter(
                 "diego_bbs_probe_failures",
-                "Failed probes of BBS, by why.",
+                "Failed probes of BBS, by why. A passive BBS that refuses while another serves does not count.",
                 counts.get((target, cause), 0),
                 foundation=name,
                 target=target,
@@ -237,7 +263,7 @@ def _one_probe(families: _Families, name: str, result: ProbeResult) -> None:
             continue
         families.gauge(
             "diego_bbs_probe_success",
-            "Whether the probe passed this stage.",
+            "Whether the probe passed this stage; 0 at tcp is normal for a passive BBS, which does not listen.",
             entered is not None and result.failed is not stage,
             foundation=name,
             target=target,

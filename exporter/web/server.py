@@ -8,8 +8,9 @@ gunicorn's threaded worker gives each new connection a thread at once and waits 
 handshake and for the header without any limit, and it closes connections in the loop that accepts them. So here
 (`_Worker`) a connection that says nothing costs no thread; one that speaks slowly, or does not read its answer, is cut
 after some seconds, and much sooner while every thread is taken; nothing that waits for a client runs in the accepting
-loop. What this does not give: protection against a client that opens thousands of connections; that is a
-NetworkPolicy's work. The classes below reach into gunicorn 27's methods, which is why that is pinned below 28.
+loop. Where too many connections are open, the longest silent one gives way. What this does not give: protection against
+thousands of connections that all ask for something; that is a NetworkPolicy's work. The classes below reach into
+gunicorn 27's methods, which is why that is pinned below 28.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from gunicorn.glogging import Logger
 from gunicorn.sock import TCP6Socket, TCPSocket
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from exporter.web.address import ListenError, split_listen
 from exporter.web.web_config import BasicAuth
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 32
 CONNECTIONS = 512
-"""Open at a time, silent ones included; further ones wait to be accepted."""
+"""Open at a time; a further one takes the place of the longest silent one, or waits where none is silent."""
 FIRST_BYTE_SECONDS = 10.0
 """How long a new connection may say nothing."""
 KEEPALIVE_SECONDS = 75
@@ -71,8 +73,8 @@ _EXIT_USAGE = 2
 _EXIT_BOOT = 3  # gunicorn's Arbiter.WORKER_BOOT_ERROR: stop instead of starting it again for ever
 
 
-class ListenError(Exception):
-    """The address cannot be listened on; the message is for the operator."""
+class CannotStartError(Exception):
+    """What `make` raises where it is not our fault; the message is for the operator, and no traceback is logged."""
 
 
 class Running(Protocol):
@@ -97,7 +99,7 @@ def bind(listen: str) -> socket.socket:
 
     Raises ListenError for what is not such an address, for a name that has no address, and for a taken port.
     """
-    host, port = _split(listen)
+    host, port = split_listen(listen)
     if host:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -111,17 +113,6 @@ def bind(listen: str) -> socket.socket:
         if isinstance(cause, OSError) and cause.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             return _open(socket.AF_INET, "0.0.0.0", port, listen)  # a machine without IPv6
         raise
-
-
-def _split(listen: str) -> tuple[str, int]:
-    host, colon, digits = listen.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not colon or not (digits.isascii() and digits.isdigit()) or int(digits) > 65535:
-        raise ListenError(f"listen {listen!r}: expected HOST:PORT, as ':9717', '127.0.0.1:9717' or '[::]:9717'")
-    return host, int(digits)
 
 
 def _open(family: int, host: str, port: int, listen: str) -> socket.socket:
@@ -317,6 +308,10 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def _reload_on_hup(self, running: Running) -> None:
         while self.hups.get():
+            with contextlib.suppress(queue.Empty):
+                while self.hups.get_nowait():  # one reading serves all that were sent before it
+                    pass
+                return
             try:
                 problem = running.reload()
             except Exception:
@@ -330,6 +325,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         try:
             running = self.app.make()
+        except CannotStartError as problem:
+            log.error("the exporter cannot start: %s", problem)  # noqa: TRY400 - the operator's to mend, not ours
+            sys.exit(_EXIT_BOOT)
         except Exception:  # whatever it was, the process cannot serve
             log.exception("the exporter cannot start")
             sys.exit(_EXIT_BOOT)
@@ -377,8 +375,19 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         connection = _Connection(self.cfg, client, address, listener.getsockname())
         connection.timeout = time.monotonic() + FIRST_BYTE_SECONDS
         self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
         self.pending_conns.append(connection)
         self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
+
+    def _make_room(self) -> None:
+        """Close the longest silent connection, so that silent ones never keep a scrape waiting at the door."""
+        resting = self.pending_conns or self.keepalived_conns
+        if resting:
+            connection: _Connection = resting.popleft()
+            self.poller.unregister(connection.sock)
+            self.nr_conns -= 1
+            connection.close()
 
     def handle(self, conn: _Connection) -> object:
         conn.enter(_Phase.READING)

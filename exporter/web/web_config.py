@@ -5,8 +5,10 @@ RequireAndVerifyClientCert) and min_version (TLS12, TLS13), and `basic_auth_user
 is refused rather than ignored: a front less closed than its file says is worse than one that does not start.
 
 The file and the certificates are looked at again on every connection and request; a new version that is wrong leaves
-the old one in force and is logged once. Only turning TLS itself on or off needs a new start. As in exporter-toolkit
-everything is behind the password, /livez and /readyz too: give a kubelet the header, or let it probe by TCP.
+the old one in force and is logged once. Only turning TLS itself on or off needs a new start. Other than in
+exporter-toolkit, /livez and /readyz ask for no password: a kubelet has none to give but one that stands readable in the
+pod's spec, and they reveal nothing. Client certificates are asked of everybody, as TLS comes before any path; there a
+kubelet can probe by TCP.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _COSTS = range(4, 16)  # a check at 15 takes about two seconds already
 _VERSIONS = MappingProxyType({"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3})
 _CLIENT_AUTH = ("NoClientCert", "RequireAndVerifyClientCert")
+_OPEN = frozenset({"/livez", "/readyz"})
+"""Without a password. Exactly these: what they answer must name nothing."""
 _CACHED = 100
 _CHECKS_WAITING = 8
 _CHECKS_AT_ONCE = 2
@@ -85,6 +89,17 @@ def parse(path: Path, text: str) -> Settings:
     except yaml.YAMLError as error:
         raise WebConfigError([f"{path}:1:1: not YAML: {' '.join(str(error).split())}"]) from None
     return _Reader(path).read(root)
+
+
+def check(path: Path) -> Settings:
+    """Read a `web.yml`, but not the certificates that it names. Raises WebConfigError with every problem found."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise WebConfigError([f"{path}:1:1: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise WebConfigError([f"{path}:1:1: not UTF-8 text"]) from None
+    return parse(path, text)
 
 
 class _Reader:
@@ -270,17 +285,8 @@ class WebConfig:
             return (self._path,)
         return (self._path, tls.cert_file, tls.key_file, *([tls.client_ca_file] if tls.client_ca_file else []))
 
-    def _read(self) -> Settings:
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise WebConfigError([f"{self._path}: not readable: {error.strerror}"]) from None
-        except UnicodeDecodeError:
-            raise WebConfigError([f"{self._path}:1:1: not UTF-8 text"]) from None
-        return parse(self._path, text)
-
     def _load(self) -> _Current:
-        settings = self._read()
+        settings = check(self._path)
         return _Current(settings, _context(settings.tls, self._path) if settings.tls else None)
 
     def _successor(self, settings: Settings) -> _Current:
@@ -299,7 +305,7 @@ class WebConfig:
             watched = self._watched
             problem: WebConfigError | None = None
             try:
-                settings = self._read()
+                settings = check(self._path)
                 if self._paths(settings) != watched:
                     watched = self._paths(settings)
                     seen = _signature(watched)
@@ -337,7 +343,7 @@ class BasicAuth:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve the request, or answer 401 (or 503 where too many wait for a check)."""
         users = self._users()
-        if not users:
+        if not users or environ.get("PATH_INFO") in _OPEN:
             return self._app(environ, start_response)
         user, password = _credentials(environ.get("HTTP_AUTHORIZATION", ""))
         if user is None:

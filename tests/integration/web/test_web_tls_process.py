@@ -113,7 +113,7 @@ def test_without_a_client_certificate_nothing_is_served_where_one_is_required(
         assert get(port, "/metrics", tls=context)[0] == 200
 
 
-def test_everything_is_behind_the_password_and_a_changed_one_counts_at_once(
+def test_all_but_livez_and_readyz_is_behind_the_password_and_a_changed_one_counts_at_once(
     tmp_path: Path, authority: trustme.CA
 ) -> None:
     def users(password: bytes) -> str:
@@ -126,16 +126,27 @@ def test_everything_is_behind_the_password_and_a_changed_one_counts_at_once(
     context = trusting(authority)
     with server(str(web_yml(tmp_path, users=users(b"one")))) as started:
         port = answering(started, context)
-        for path in ("/", "/metrics", "/livez", "/readyz", "/static/style.css", "/nothing"):
+        for path in ("/livez", "/readyz"):
+            assert get(port, path, tls=context)[0] == 200
+        for path in (
+            "/",
+            "/metrics",
+            "/view.json",
+            "/static/style.css",
+            "/nothing",
+            "/livez/",
+            "//livez",
+            "/livez/../metrics",
+        ):
             assert get(port, path, tls=context)[0] == 401
             assert get(port, path, tls=context, headers=header("two"))[0] == 401
         assert get(port, "/metrics", tls=context, headers=header("one"))[0] == 200
         web_yml(tmp_path, users=users(b"two"))
-        until(lambda: get(port, "/livez", tls=context, headers=header("two"))[0] == 200, "the new password is taken")
-        assert get(port, "/livez", tls=context, headers=header("one"))[0] == 401
+        until(lambda: get(port, "/", tls=context, headers=header("two"))[0] == 200, "the new password is taken")
+        assert get(port, "/", tls=context, headers=header("one"))[0] == 401
         (tmp_path / "web.yml").write_text("basic_auth_usres: {}\n")
-        assert get(port, "/livez", tls=context, headers=header("two"))[0] == 200
-        assert get(port, "/livez", tls=context)[0] == 401
+        assert get(port, "/", tls=context, headers=header("two"))[0] == 200
+        assert get(port, "/", tls=context)[0] == 401
 
 
 def test_what_is_not_tls_is_refused_and_the_next_is_served(tmp_path: Path, authority: trustme.CA) -> None:

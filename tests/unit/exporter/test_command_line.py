@@ -11,9 +11,8 @@ from click.testing import CliRunner, Result
 from exporter.cli import main
 from exporter.diagnose import if_lasting, lasting_text
 from exporter.report import ADVICE, MEANING
-from foundation.diagnosis import Restart, Verdict, diagnose
+from foundation.diagnosis import Restart, Verdict
 from foundation.observation import Observation
-from foundation.observer import Look
 
 VECTORS = json.loads((Path(__file__).parents[2] / "data" / "verdict_vectors.json").read_text())
 SAMPLES = Path(__file__).parents[2] / "data" / "log-samples.jsonl"
@@ -124,18 +123,17 @@ def test_help_and_version() -> None:
     assert run("--version").stdout.startswith("stager-exporter, version ")
 
 
-def look_at(vector: dict[str, object]) -> Look:
-    observation = Observation.from_json(json.dumps(vector))
-    return Look(at=0.0, layout=None, observation=observation, diagnosis=diagnose(observation), since=0.0)
+def seen(vector: dict[str, object]) -> Observation:
+    return Observation.from_json(json.dumps(vector))
 
 
 def test_what_follows_if_it_lasts() -> None:
     unsettled = next(vector for vector in VECTORS if "database back 5 s ago" in vector["scenario"])
-    lasting = if_lasting(look_at(unsettled))
+    lasting = if_lasting(seen(unsettled))
     assert lasting is not None
     assert lasting.verdict is Verdict.LOCKED_OUT
     text = lasting_text(lasting, 120)
     assert text.startswith("If this has lasted for 2m already (this command cannot know), the verdict is locked_out")
     settled = next(vector for vector in VECTORS if vector["expect"]["verdict"] == "migrating")
-    assert if_lasting(look_at(settled)) is None
-    assert if_lasting(look_at(VECTORS[0])) is None
+    assert if_lasting(seen(settled)) is None
+    assert if_lasting(seen(VECTORS[0])) is None

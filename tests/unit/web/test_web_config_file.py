@@ -113,7 +113,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_an_unreadable_file_or_pair_is_refused_at_the_start(directory: Path) -> None:
-    with pytest.raises(WebConfigError, match=r"nothing\.yml: not readable: No such file"):
+    with pytest.raises(WebConfigError, match=r"nothing\.yml:1:1: cannot be read: No such file"):
         WebConfig(directory / "nothing.yml")
     (directory / "tls.key").write_text("no key")
     with pytest.raises(WebConfigError, match=r"tls\.key"):

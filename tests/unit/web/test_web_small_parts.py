@@ -14,8 +14,9 @@ import pytest
 
 from exporter import jsonlog
 from exporter.web import words
+from exporter.web.address import ListenError
 from exporter.web.history import ProbeHistory
-from exporter.web.server import ListenError, bind
+from exporter.web.server import bind
 from exporter.web.view import ProbeLine
 
 if TYPE_CHECKING:
