@@ -306,11 +306,15 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     def handle_hup(self, _signal: int, _frame: FrameType | None) -> None:
         self.hups.put(True)  # made for signal handlers: it takes no lock that this thread could hold
 
+    def handle_quit(self, _signal: int, _frame: FrameType | None) -> None:
+        """SIGINT and SIGQUIT end in order too. gunicorn's own way takes a lock that this thread may hold already."""
+        self.handle_exit(_signal, _frame)
+
     def _reload_on_hup(self, running: Running) -> None:
         while self.hups.get():
             with contextlib.suppress(queue.Empty):
-                while self.hups.get_nowait():  # one reading serves all that were sent before it
-                    pass
+                while self.hups.get_nowait():
+                    pass  # one reading serves all that were sent before it
                 return
             try:
                 problem = running.reload()
