@@ -32,6 +32,8 @@ OTHER: Final = "other"
 """The label of what is beyond a cap."""
 UNKNOWN: Final = "unknown"
 """The label of lines whose pod nobody named."""
+QUIET_FOR: Final = 3600.0
+"""Seconds without a line after which a pod that is known from lines only makes room for another."""
 STATUSES: Final = ("200", "201", "202", "204", "400", "401", "403", "404", "422", "500", "502", "503", "504")
 """Completed requests are counted under every status from 100 to 599; these have a series before their first."""
 
@@ -56,13 +58,18 @@ class _Pod:
 
     streams: dict[str, _Stream] = field(default_factory=dict)
     counters: dict[tuple[str, ...], Counter] = field(default_factory=dict)
+    expected: bool = False
+    """An input or the cluster named it, not a line alone."""
+    heard: float = 0.0
+    """When a line named it last."""
 
 
 class LogAccount:
     """Counts lines into `metrics` under the label `foundation`. Every method may be called from any thread.
 
     `max_pods` and `max_errors` bound the values of the labels `pod` and `error`; the rest goes to `other`. `remembered`
-    is the number of recent failed requests that a second delivery is checked against.
+    is the number of recent failed requests that a second delivery is checked against. Anybody who can send a line can
+    name pods, so pods that the cluster or an input names come first: they take the place of one that only lines named.
     """
 
     def __init__(
@@ -141,19 +148,21 @@ class LogAccount:
         """Gives a pod its series, at 0, before its first event; without effect if it has them, or beyond the cap."""
         if pod:
             with self._lock:
-                self._counters(pod)
+                self._counters(*self._place(pod, expected=True))
 
     def forget_pod(self, pod: str) -> None:
         """Removes every series of a pod that is gone, and makes room for another."""
         with self._lock:
-            place = self._pods.pop(pod, None)
-            if place is None:
-                return
-            for what, *labels in place.counters:
-                self._metric(what).remove(self._foundation, pod, *labels)
-            for source in place.streams:
-                for metric in self._stream_metrics():
-                    metric.remove(self._foundation, source, pod)
+            self._remove(pod)
+
+    def close(self) -> None:
+        """Removes every series of the foundation: it is not watched any more."""
+        with self._lock:
+            for pod in list(self._pods):
+                self._remove(pod)
+            self._pods[OTHER] = self._other
+            self._remove(OTHER)
+            self._other = _Pod()
 
     def pods(self) -> frozenset[str]:
         """The pods that have counters of their own now."""
@@ -177,24 +186,46 @@ class LogAccount:
 
     # --- series; the lock is held --------------------
 
-    def _place(self, pod: str) -> tuple[str, _Pod]:
+    def _place(self, pod: str, *, expected: bool = False) -> tuple[str, _Pod]:
         """The label under which a pod is counted, and its series."""
         place = self._pods.get(pod)
         if place is None:
-            if pod == OTHER or len(self._pods) >= self._max_pods:
+            if pod == OTHER or (len(self._pods) >= self._max_pods and not self._make_room(for_expected=expected)):
                 return OTHER, self._other
             place = self._pods[pod] = _Pod()
+        place.expected = place.expected or expected
         return pod, place
 
-    def _counters(self, pod: str) -> tuple[str, _Pod]:
-        label, place = self._place(pod)
+    def _make_room(self, *, for_expected: bool) -> bool:
+        """Gives up the pod that lines alone named and that was silent longest; whether there was one."""
+        from_lines = [(place.heard, name) for name, place in self._pods.items() if not place.expected]
+        if not from_lines:
+            return False
+        heard, name = min(from_lines)
+        if not for_expected and self._clock() - heard < QUIET_FOR:
+            return False
+        self._remove(name)
+        return True
+
+    def _remove(self, pod: str) -> None:
+        place = self._pods.pop(pod, None)
+        if place is None:
+            return
+        for what, *labels in place.counters:
+            self._metric(what).remove(self._foundation, pod, *labels)
+        for source in place.streams:
+            for metric in self._stream_metrics():
+                metric.remove(self._foundation, source, pod)
+
+    def _counters(self, label: str, place: _Pod) -> None:
         if not place.counters:
             for what, *labels in _INITIAL:
                 self._create(place, label, what, *labels)
-        return label, place
 
     def _counter(self, pod: str, what: str, *labels: str) -> Counter:
-        label, place = self._counters(self._name(pod))
+        label, place = self._place(self._name(pod))
+        self._counters(label, place)
+        place.heard = self._clock()
         return place.counters.get((what, *labels)) or self._create(place, label, what, *labels)
 
     def _name(self, pod: str) -> str:
@@ -219,7 +250,7 @@ class LogAccount:
         }[what]
 
     def _stream(self, source: str, pod: str) -> _Stream:
-        label, place = self._place(pod)
+        label, place = self._place(pod, expected=True)
         stream = place.streams.get(source)
         if stream is None:
             labels = (self._foundation, source, label)
@@ -256,24 +287,27 @@ _INITIAL: Final[tuple[tuple[str, ...], ...]] = (
 
 
 class _Memory:
-    """The failed requests counted last, so that a line that is delivered twice, even cut once, counts once."""
+    """The failed requests counted last, so that a line that is delivered twice, even cut once, counts once.
+
+    Only hashes are kept: ids and times come from lines, and may be as long as lines.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._seen: OrderedDict[tuple[str | None, ...], bool] = OrderedDict()
+        self._seen: OrderedDict[int, bool] = OrderedDict()
 
     def is_new(self, pod: str, reading: Reading) -> bool:
         """Whether this failure was not counted yet; it is remembered then."""
         if reading.timestamp is None and reading.request_id is None:
             return True  # nothing to know it again by
-        moment = (pod, reading.error, reading.timestamp)
+        moment = hash((pod, reading.error, reading.timestamp))
         if reading.request_id is None:
             # Cut before its id: the same pod, error and time (to the microsecond) are the same request.
             if moment in self._seen:
                 return False
             self._remember(moment, nameless=True)
             return True
-        full = (*moment, reading.request_id)
+        full = hash((moment, reading.request_id))
         if full in self._seen:
             return False
         nameless = self._seen.get(moment, False)
@@ -281,7 +315,7 @@ class _Memory:
         self._remember(full, nameless=False)
         return not nameless
 
-    def _remember(self, key: tuple[str | None, ...], *, nameless: bool) -> None:
+    def _remember(self, key: int, *, nameless: bool) -> None:
         self._seen[key] = nameless
         self._seen.move_to_end(key)
         # Two entries for one failure: its time, and its id.

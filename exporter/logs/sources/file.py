@@ -6,8 +6,8 @@ to its end first, then those rotated in between (`FILE.2`, `FILE.1`), then the n
 its start.
 
 Not guaranteed: bytes written between a copy and its cut, files compressed at once, and lines written while this process
-did not run. There is no inotify: the file is looked at every quarter of a second. Only regular files are followed: a pipe or
-a directory in the file's place is told as a problem and looked at again.
+did not run. There is no inotify: the file is looked at every quarter of a second. Only regular files are followed: a
+pipe or a directory in the file's place is told as a problem and looked at again.
 """
 
 from __future__ import annotations

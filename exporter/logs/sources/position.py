@@ -7,8 +7,9 @@ little out of order; everything from one second before the newest timestamp is a
 
 Lines are handled in pieces and keep their timestamps: the recogniser takes them off the few lines that can matter.
 
-Not guaranteed: lines stamped more than a second before one already read when the stream breaks (a node's clock that was
-set back), and more than `MOST_KNOWN` lines within the compared seconds.
+Not guaranteed: more than `MOST_KNOWN` lines within the compared seconds; and, where a node's clock was set back by more
+than `SET_BACK`, the lines of the time that it then went through twice: if the stream was open they may be given twice
+at the next reconnect, else those that the kubelet holds to be older than asked for are missing.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from array import array
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECOND = 1_000_000_000
+SET_BACK = 5 * SECOND
+"""A live line stamped this much before the newest one shows a clock that was set back, or a stamp that was wrong."""
+MOST_AHEAD = 1 << 16
+"""Lines from before a clock was set back that are remembered."""
 MOST_KNOWN = 1 << 20
 """Lines remembered at most: 8 MB."""
 RAW_BYTES = 1 << 20
@@ -52,6 +58,10 @@ class _Known:
     chunk: bytes
     hashes: array[int]
 
+    def all(self) -> Iterator[int]:
+        """The hashes of its lines."""
+        return chain(self.hashes, map(hash, _lines(self.chunk)))
+
 
 class Position:
     """One container's log, read up to somewhere. Not thread-safe: one reader owns it."""
@@ -64,6 +74,7 @@ class Position:
         self._hashes = 0
         self._raw: deque[_Known] = deque()
         self._raw_bytes = 0
+        self._ahead: deque[int] = deque(maxlen=MOST_AHEAD)
         self._expected: Counter[int] = Counter()
         self._careful_until: int | None = None
         self._anchor: int | None = None
@@ -103,10 +114,9 @@ class Position:
 
     def reopened(self) -> None:
         """The next lines come from a new stream and may be known ones."""
-        self._expected = Counter()
+        self._expected = Counter(self._ahead)
         for record in self._known:
-            self._expected.update(record.hashes)
-            self._expected.update(map(hash, _lines(record.chunk)))
+            self._expected.update(record.all())
         newest = max((record.second for record in self._known), default=0) + 1
         self._careful_until = max(self._newest, newest * SECOND) + SECOND
 
@@ -118,6 +128,8 @@ class Position:
             start = chunk.rfind(b"\n", 0, -1) + 1
             newest = nanoseconds(chunk[start : chunk.find(b" ", start, start + 40)])
             if newest is not None:
+                if newest < self._newest - SET_BACK:
+                    self._clock_was_set_back(newest)
                 self._remember(chunk, newest)
                 return chunk
         return self._unknown(chunk)
@@ -129,15 +141,14 @@ class Position:
         for line in _lines(chunk):
             # None: not the container's line but the kubelet's own word, or no timestamps at all: counted as it is.
             moment = nanoseconds(line.partition(b" ")[0])
-            if moment is not None:
-                if moment < self._floor:
-                    continue
-                newest = max(newest, moment)
+            if moment is not None and moment < self._floor:
+                continue
             if expected:
                 key = hash(line)
                 if expected.get(key, 0):
                     expected[key] -= 1
                     continue
+            newest = max(newest, moment or 0)
             unknown.append(line)
         self._newest = max(self._newest, newest)
         taken = b"\n".join(unknown) + b"\n" if unknown else b""
@@ -147,6 +158,15 @@ class Position:
             self._careful_until = None
             self._expected = Counter()
         return taken
+
+    def _clock_was_set_back(self, now: int) -> None:
+        """Go on from `now`: asking for what comes after the newest line would leave out all until then."""
+        for record in self._known:
+            self._ahead.extend(record.all())
+        self._known.clear()
+        self._raw.clear()
+        self._hashes = self._raw_bytes = 0
+        self._newest = max(now, self._floor)
 
     def _second(self) -> int:
         """From here on lines are asked for again; what is older can't come any more."""

@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections import Counter
 from itertools import pairwise
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.logs.account import OTHER, STATUSES, LogAccount
+from exporter.logs.account import OTHER, QUIET_FOR, STATUSES, LogAccount
 from exporter.logs.causes import CAUSES
 from exporter.logs.metrics import LogMetrics
 from exporter.logs.recognise import SIBLINGS, recognise
@@ -23,7 +24,8 @@ class Book:
 
     def __init__(self, **options: int) -> None:
         self.registry = CollectorRegistry()
-        self.account = LogAccount(LogMetrics(self.registry), "prod", clock=lambda: 1000.0, **options)
+        self.now = 1000.0
+        self.account = LogAccount(LogMetrics(self.registry), "prod", clock=lambda: self.now, **options)
 
     def feed(self, *lines: bytes, pod: str = "api-0") -> None:
         self.account.feed("pod", pod, lines)
@@ -161,8 +163,79 @@ def test_pods_beyond_the_cap_share_a_label() -> None:
     assert len(pods) == 3
     assert OTHER in pods
     assert book.total(STAGER) == 50
-    book.account.know_pod("late")
-    assert book.value(STAGER, pod="late", cause="timeout") is None
+
+
+def test_pods_that_the_cluster_names_beyond_the_cap_share_a_label() -> None:
+    book = Book(max_pods=2)
+    for number in range(4):
+        book.account.know_pod(f"api-{number}")
+        book.feed(failed(), pod=f"api-{number}")
+    assert book.value(STAGER, pod="api-2", cause="timeout") is None
+    assert book.value(STAGER, pod=OTHER, cause="timeout") == 2
+    assert book.total(STAGER) == 4
+
+
+def test_pods_that_the_cluster_names_take_the_place_of_those_that_lines_name() -> None:
+    book = Book(max_pods=3)
+    for number in range(3):
+        book.feed(in_rfc5424(failed(), f"made-up-{number}"), pod="")
+    book.account.know_pod("api-0")
+    book.feed(failed(), pod="api-0")
+    assert book.value(STAGER, pod="api-0", cause="timeout") == 1
+    # The input itself has a place too: its own series.
+    assert sorted(book.account.pods()) == ["api-0", "made-up-1"]
+
+
+def test_a_pod_that_lines_named_makes_room_after_an_hour_of_silence() -> None:
+    book = Book(max_pods=3)
+    for number in range(4):
+        book.feed(in_rfc5424(failed(), f"api-{number}"), pod="")
+    assert book.value(STAGER, pod=OTHER, cause="timeout") == 2
+    book.now += QUIET_FOR - 1
+    book.feed(in_rfc5424(failed(request_id="2"), "api-1"), pod="")
+    book.now += 1
+    book.feed(in_rfc5424(failed(), "api-4"), in_rfc5424(failed(), "api-5"), pod="")
+    assert sorted(book.account.pods()) == ["api-1", "api-4"]
+    assert book.value(STAGER, pod=OTHER, cause="timeout") == 3
+
+
+def test_a_hundred_thousand_names_make_few_series() -> None:
+    book = Book()
+    done = in_rfc5424(completed(503), "host-NAME") + b"\n"
+    for first in range(0, 100_000, 1000):
+        chunk = b"".join(done.replace(b"NAME", b"%d" % number) for number in range(first, first + 1000))
+        book.account.feed_chunk("syslog", "", chunk)
+    broken = in_rfc5424(failed("StrangeNAME", "x", request_id="NAME", frames=0), "host-NAME") + b"\n"
+    book.account.feed_chunk("syslog", "", b"".join(broken.replace(b"NAME", b"%d" % number) for number in range(5000)))
+    assert book.total("cf_cc_requests_completed_total", status="503") == 100_000
+    assert book.total(ERRORS) == 5000
+    names = {dict(labels)["error"] for (name, labels), _ in book.samples() if name == ERRORS}
+    pods = {dict(labels)["pod"] for _, labels in [key for key, _ in book.samples()]}
+    assert len(names) == 31
+    assert len(pods) <= 22
+    assert OTHER in names & pods
+    assert len(book.samples()) < 3000
+
+
+def test_the_memory_does_not_hold_what_lines_hold() -> None:
+    book = Book()
+    book.feed(failed(request_id="r" * 500_000, timestamp="t" * 100_000, frames=0))
+    assert book.total(STAGER) == 1
+    assert sum(sys.getsizeof(key) for key in book.account._seen._seen) < 200
+    book.feed(failed(request_id="r" * 500_000, timestamp="t" * 100_000, frames=0))
+    assert book.total(STAGER) == 1
+
+
+def test_a_foundation_that_is_not_watched_any_more_has_no_series() -> None:
+    book = Book(max_pods=3)
+    for number in range(5):
+        book.feed(in_rfc5424(failed(), f"api-{number}"), pod="")
+    book.account.up("file", "cc.log", True)
+    book.account.close()
+    assert book.samples() == []
+    book.account.close()
+    book.feed(failed(request_id="after"))
+    assert book.value(STAGER, pod="api-0", cause="timeout") == 1
 
 
 def test_names_that_are_no_pods_share_a_label_too() -> None:

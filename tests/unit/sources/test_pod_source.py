@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.logs.sources.base import PodSeen
-from exporter.logs.sources.pod import PodLog
+from exporter.logs.sources.pod import MOST_REFUSALS, PodLog
 from exporter.logs.sources.position import Position, nanoseconds
 from foundation.kube.backoff import Backoff
-from foundation.kube.errors import KubeError, NotFound, Target, Unreachable
+from foundation.kube.errors import Forbidden, KubeError, NotFound, Target, Unreachable
 from tests.support.log_feeds import (
     SECOND,
     START,
@@ -249,6 +249,106 @@ def test_a_previous_log_that_is_gone_does_not_stop_the_source(status: int) -> No
     bench.log.write(START + SECOND, b"b1")
     bench.all()
     assert bench.run() == [b"b1"]
+
+
+def test_a_previous_log_whose_file_is_gone_is_given_up_after_some_tries() -> None:
+    """Kubelets answer 500 then, for as long as they are asked."""
+    bench = Bench()
+    bench.log.write(START + SECOND, b"b1")
+    restarted(bench)
+    refused = KubeError("failed to open log file: no such file", target=TARGET, status=500, retry=True)
+    asked: list[bool] = []
+
+    def refuse(since: datetime, previous: bool) -> ScriptedStream:
+        asked.append(previous)
+        if previous:
+            bench.script.append(refuse)
+            return ScriptedStream(refused=refused)
+        return ScriptedStream([bench.log.answer(since)])
+
+    bench.script.append(refuse)
+    assert bench.run() == [b"b1"]
+    assert asked == [True] * MOST_REFUSALS + [False]
+
+
+@pytest.mark.parametrize("status", [None, 401, 429, 503])
+def test_a_previous_log_is_waited_for_while_the_api_server_is_unwell(status: int | None) -> None:
+    bench = Bench()
+    bench.log.write(START + SECOND, b"a1")
+    bench.log.restart()
+    restarted(bench)
+    unwell = KubeError("not now", target=TARGET, status=status, retry=True)
+    for _ in range(3 * MOST_REFUSALS):
+        bench.script.append(lambda since, previous: ScriptedStream(refused=unwell))
+    bench.all()
+    bench.all()
+    assert bench.run() == [b"a1"]
+
+
+def test_connections_that_break_again_and_again_hold_nothing_up() -> None:
+    """A proxy that ends every stream after 20 s must not make each one begin where the first did."""
+    bench = Bench()
+
+    def short(number: int) -> Callable[[datetime, bool], ScriptedStream]:
+        def deliver(since: datetime, previous: bool) -> ScriptedStream:
+            bench.log.write(START + number * 20 * SECOND, b"line %d" % number)
+            bench.pace.now += 20
+            return ScriptedStream([bench.log.answer(since)], error=UNREACHABLE)
+
+        return deliver
+
+    bench.script += [short(number) for number in range(1, 60)]
+    assert bench.run() == [b"line %d" % number for number in range(1, 60)]
+    last_asked = bench.asked[-1][0].timestamp() * SECOND
+    assert START + 59 * 20 * SECOND - last_asked < 90 * SECOND
+
+
+def test_a_clock_that_is_set_back_makes_nobody_deaf() -> None:
+    bench = Bench()
+    hour = 3600 * SECOND
+    before = [Entry(START + hour + number, b"before %d" % number) for number in range(3)]
+    after = [Entry(START + 60 * SECOND + number, b"after %d" % number) for number in range(3)]
+
+    def live(since: datetime, previous: bool) -> ScriptedStream:
+        bench.log.current = before + after
+        settle = Entry(START + 5 * SECOND, b"settle")
+        return ScriptedStream([e.raw() for e in [settle, *before, *after]], error=UNREACHABLE)
+
+    bench.script.append(live)
+    bench.pace.now += 60
+    bench.do(lambda: bench.log.write(START + 61 * SECOND, b"later"))
+    bench.all()
+    bench.all()
+    assert bench.run() == [b"settle", *(e.text for e in before + after), b"later"]
+
+
+def test_one_stamp_from_the_future_makes_nobody_deaf() -> None:
+    bench = Bench()
+    year = 365 * 86400 * SECOND
+    lines = [Entry(START + 5 * SECOND, b"a"), Entry(START + year, b"odd"), Entry(START + 6 * SECOND, b"b")]
+
+    def live(since: datetime, previous: bool) -> ScriptedStream:
+        bench.log.current = lines
+        return ScriptedStream([entry.raw() for entry in lines], error=UNREACHABLE)
+
+    bench.script.append(live)
+    bench.pace.now += 60
+    bench.do(lambda: bench.log.write(START + 7 * SECOND, b"c"))
+    bench.all()
+    bench.all()
+    bench.do(lambda: bench.log.write(START + 8 * SECOND, b"d"))
+    bench.all()
+    assert bench.run() == [b"a", b"odd", b"b", b"c", b"d"]
+
+
+def test_a_missing_permission_is_named() -> None:
+    bench = Bench()
+    denied = Forbidden('pods "api-0" is forbidden', target=TARGET, status=403)
+    bench.script.append(lambda since, previous: ScriptedStream(refused=denied))
+    told: list[str] = []
+    bench.pace.then = lambda: told.append(bench.source.pulse.problem)
+    bench.run()
+    assert told[0].startswith("pod api-0/logs: cannot get pods/log api-0 in namespace cf: 403")
 
 
 def test_a_pod_back_under_its_name_with_a_slower_clock() -> None:
