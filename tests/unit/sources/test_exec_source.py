@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -12,8 +12,8 @@ from exporter.logs.sources.base import PodSeen, RealPace
 from exporter.logs.sources.exec import ExecTail
 from exporter.logs.sources.marks import MARK_BYTES, Mark
 from foundation.kube.backoff import Backoff
-from foundation.kube.errors import Target, Unreachable
-from tests.support.log_feeds import Machine, RecordingSink, eventually
+from foundation.kube.errors import Forbidden, Target, Unreachable
+from tests.support.log_feeds import JumpingPace, Machine, RecordingSink, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +239,147 @@ def test_nothing_is_run_in_a_pod_that_is_gone_and_its_last_words_are_given(taile
     assert tailed.got == [line(0), line(1)]
     assert tailed.sink.ups["exec", "api-0"] is False
     tailed.source.see(PodSeen("u2"))
+
+
+def problem_of(tailed: Tailed, words: str) -> None:
+    assert tailed.source is not None
+    source = tailed.source
+    eventually(lambda: words in source.pulse.problem)
+    assert not source.pulse.is_up
+    assert "\n" not in source.pulse.problem
+    assert str(tailed.path) in source.pulse.problem
+
+
+def test_a_killed_command_proves_nothing_about_the_file(tailed: Tailed) -> None:
+    """The kernel may end `tail` for want of memory: the file must not be taken for another one and read again."""
+    tailed.write(100)
+    tailed.start()
+    opened(tailed)
+    tailed.write(50)
+    tailed.expect(first=100)
+    tailed.lose_connection()
+    tailed.machine.killed = lambda words: words[0] in {"tail", "head"}
+    tailed.reconnect()
+    problem_of(tailed, "`tail` failed: exit status 137")
+    tailed.write(5)
+    tailed.machine.killed = lambda words: False
+    tailed.expect(first=100)
+
+
+def test_a_connection_lost_in_the_rest_of_the_rotated_file(tailed: Tailed) -> None:
+    tailed.write(10)
+    tailed.start()
+    opened(tailed)
+    tailed.write(5)
+    tailed.expect(first=10)
+    tailed.lose_connection()
+    tailed.write(20)
+    tailed.path.rename(tailed.path.with_name(tailed.path.name + ".1"))
+    tailed.write(3)
+    tailed.machine.killed = lambda words: words[-1].endswith(".1")
+    tailed.reconnect()
+    problem_of(tailed, "`tail` failed: exit status 137")
+    tailed.machine.killed = lambda words: False
+    tailed.expect(first=10)
+
+
+def test_a_container_without_tail_is_named_as_the_problem(tailed: Tailed) -> None:
+    tailed.machine.lacks = {"tail"}
+    tailed.write(1)
+    tailed.start()
+    problem_of(tailed, "`tail` failed: exec: ")
+
+
+def test_exec_denied_names_verb_and_resource(tailed: Tailed) -> None:
+    target = Target("create", "pods/exec", "cf", "api-0")
+    tailed.machine.unreachable = Forbidden("not allowed", target=target, status=403, reason="Forbidden")
+    tailed.start(from_start=True)
+    problem_of(tailed, "cannot create pods/exec api-0 in namespace cf: 403 Forbidden: not allowed")
+    tailed.machine.unreachable = None
+    tailed.write(2)
+    tailed.expect()
+
+
+def test_a_directory_in_the_files_place(tailed: Tailed) -> None:
+    tailed.path.mkdir()
+    tailed.start()
+    problem_of(tailed, "Is a directory")
+    tailed.path.rmdir()
+    problem_of(tailed, "no such file")
+    tailed.write(2)
+    tailed.expect()
+
+
+def test_a_file_behind_a_symbolic_link_that_is_turned_to_another_one(tailed: Tailed) -> None:
+    first, second = tailed.path.with_name("first"), tailed.path.with_name("second")
+    tailed.path.symlink_to(first)
+    tailed.start(from_start=True)
+    tailed.write(5)
+    tailed.expect()
+    tailed.path.unlink()
+    tailed.path.symlink_to(second)
+    tailed.write(5)
+    tailed.expect()
+
+
+def test_a_file_deleted_and_made_anew_while_nobody_looks(tailed: Tailed) -> None:
+    tailed.start(from_start=True)
+    tailed.write(5)
+    tailed.expect()
+    tailed.lose_connection()
+    tailed.path.unlink()
+    tailed.write(300)
+    tailed.reconnect()
+    tailed.expect()
+
+
+def test_a_stop_before_the_command_was_opened(tailed: Tailed) -> None:
+    tailed.write(1)
+    tailed.start()
+    assert tailed.source is not None
+    tailed.source.close()
+    opened_now = tailed.machine.live
+    eventually(lambda: len(opened_now) > 2)
+    assert tailed.got == []
+
+
+class Unanswered:
+    """A command that says nothing until it is given up, as `wc` on a pipe does."""
+
+    ended, exit_code, stderr, problem = "", None, b"", "no output for 15 s"
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.ended = "idle"
+        self._stop.set()
+        return iter(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_pipe_in_the_files_place() -> None:
+    stop, sink = threading.Event(), RecordingSink()
+    source = ExecTail(
+        pod="api-0",
+        container="api",
+        path="/var/pipe",
+        from_start=False,
+        open_exec=lambda pod, container, command, idle_timeout: Unanswered(stop),
+        sink=sink,
+        pace=JumpingPace(),
+        backoff=Backoff(0.02, 0.05, rng=random.Random(1)),
+    )
+    source.run(stop)
+    assert source.pulse.problem.endswith("`wc -c`: no output for 15 s; is it a regular file?")
 
 
 class TestMark:

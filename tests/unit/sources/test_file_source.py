@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -197,6 +198,164 @@ def test_stop_and_start_count_nothing_again(tailed: Tailed) -> None:
     tailed.stop.set()
     second.run(tailed.stop)
     tailed.expect()
+
+
+@pytest.mark.parametrize("what", ["directory", "pipe"])
+def test_something_else_in_the_files_place_is_told_and_waited_out(tailed: Tailed, what: str) -> None:
+    tailed.write(3)
+    tailed.look()
+    tailed.write(2)
+    tailed.path.rename(tailed.path.with_name("elsewhere"))
+    if what == "directory":
+        tailed.path.mkdir()
+    else:
+        os.mkfifo(tailed.path)
+    tailed.look()
+    assert "not a regular file" in tailed.source.problem
+    tailed.expect(first=3)
+    if what == "directory":
+        tailed.path.rmdir()
+    else:
+        tailed.path.unlink()
+    tailed.write(2)
+    tailed.look()
+    tailed.expect(first=3)
+    assert tailed.source.problem == ""
+
+
+@pytest.mark.parametrize("what", ["directory", "pipe"])
+def test_something_else_from_the_beginning(tailed: Tailed, what: str) -> None:
+    if what == "directory":
+        tailed.path.mkdir()
+    else:
+        os.mkfifo(tailed.path)
+    tailed.look()
+    assert "not a regular file" in tailed.source.problem
+    assert tailed.sink.ups["file", "cc.log"] is False
+    if what == "directory":
+        tailed.path.rmdir()
+    else:
+        tailed.path.unlink()
+    tailed.write(2)
+    tailed.look()
+    tailed.expect()
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, call: str, path: Path | None = None) -> None:
+    """Root may read all, so permissions can't be taken from a test's file."""
+    real = getattr(os, call)
+
+    def denied(what: object, *rest: object, **names: object) -> object:
+        if path is None or str(what) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(what, *rest, **names)
+
+    monkeypatch.setattr(os, call, denied)
+
+
+def test_an_unreadable_file_is_told_and_what_it_holds_then_is_old(
+    tailed: Tailed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tailed.write(5)
+    with monkeypatch.context() as patch:
+        deny(patch, "open", tailed.path)
+        tailed.look()
+        assert tailed.source.problem == f"file {tailed.path}: can't be read: Permission denied"
+        assert tailed.sink.ups["file", "cc.log"] is False
+    tailed.look()
+    assert tailed.got == []
+    tailed.write(2)
+    tailed.look()
+    tailed.expect(first=5)
+
+
+def test_a_rotated_file_that_becomes_unreadable(tailed: Tailed, monkeypatch: pytest.MonkeyPatch) -> None:
+    tailed.write(5)
+    tailed.look()
+    tailed.write(5)
+    tailed.rotate()
+    tailed.write(5)
+    with monkeypatch.context() as patch:
+        deny(patch, "open", tailed.path)
+        tailed.look()
+        assert "can't be read: Permission denied" in tailed.source.problem
+    tailed.look()
+    tailed.expect(first=5)
+
+
+def test_an_unreadable_file_between_two_others_is_passed_over(tailed: Tailed, monkeypatch: pytest.MonkeyPatch) -> None:
+    tailed.write(1)
+    tailed.look()
+    tailed.rotate()
+    tailed.write(2)
+    tailed.rotate()
+    tailed.write(3)
+    deny(monkeypatch, "open", tailed.path.with_name("cc.log.1"))
+    tailed.look()
+    assert tailed.got == [line(number) for number in range(3, 6)]
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_failed_read_does_not_make_the_file_new(
+    tailed: Tailed, monkeypatch: pytest.MonkeyPatch, rotated: bool
+) -> None:
+    """A network file system may fail for a while; nothing that was read before may be counted again."""
+    tailed.write(5)
+    tailed.look()
+    tailed.write(5)
+    tailed.look()
+    tailed.pace.then = tailed.stop.set
+    with monkeypatch.context() as patch:
+        deny(patch, "pread")
+        with pytest.raises(OSError, match="Permission denied"):
+            tailed.source.run(tailed.stop)
+    tailed.write(3)
+    if rotated:
+        tailed.rotate()
+        tailed.write(3)
+    tailed.look()
+    tailed.expect(first=5)
+
+
+def test_a_file_deleted_and_made_anew(tailed: Tailed) -> None:
+    tailed.write(3)
+    tailed.look()
+    tailed.write(3)
+    tailed.path.unlink()
+    tailed.look()
+    tailed.write(3)
+    tailed.look()
+    # What stood in the deleted file was still there for who had it open.
+    tailed.expect(first=3)
+
+
+def test_a_symbolic_link_that_is_turned_to_another_file(tailed: Tailed) -> None:
+    first, second = tailed.path.with_name("first"), tailed.path.with_name("second")
+    tailed.path.symlink_to(first)
+    tailed.write(2)
+    tailed.look()
+    tailed.write(2)
+    tailed.path.unlink()
+    tailed.path.symlink_to(second)
+    tailed.look()
+    tailed.write(2)
+    tailed.look()
+    tailed.expect(first=2)
+
+
+def test_a_writer_that_never_ends_its_line_costs_a_mebibyte_at_most(tailed: Tailed) -> None:
+    tailed.path.touch()
+    tailed.look()
+    for _ in range(40):
+        with tailed.path.open("ab") as file:
+            file.write(b"x" * 100_000)
+        tailed.look(1)
+    assert sum(map(len, tailed.source._splitter._held)) <= 1 << 20
+    with tailed.path.open("ab") as file:
+        file.write(b"\n")
+    tailed.write(1)
+    tailed.look()
+    assert [len(got) for got in tailed.got] == [1 << 20, len(line(0))]
 
 
 def test_it_knows_how_long_it_is_deaf(tailed: Tailed) -> None:

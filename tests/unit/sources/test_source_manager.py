@@ -199,6 +199,7 @@ class Looking:
     def __init__(self) -> None:
         self.pods: dict[str, PodSeen] = {}
         self.lost: Exception | None = None
+        self.unfit = ""
         self.made: list[tuple[str, bool, Idle]] = []
         self.pace = JumpingPace()
         self.sink = RecordingSink()
@@ -220,6 +221,8 @@ class Looking:
 
     def make(self, pod: str, seen: PodSeen, first_look: bool) -> Idle:
         idle = Idle(pod)
+        if pod == self.unfit:
+            raise ValueError("no log file is known")
         self.made.append((pod, first_look, idle))
         return idle
 
@@ -277,6 +280,53 @@ def test_a_look_that_fails_changes_nothing_and_is_told(looking: Looking) -> None
     looking.lost = None
     looking.after(1)
     assert looking.followers.problem == ""
+
+
+def test_a_look_that_fails_is_one_line_in_the_log(looking: Looking, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    looking.lost = RuntimeError("the pods were not listed yet")
+    looking.after(0)
+    looking.after(1)
+    looking.lost = None
+    looking.after(1)
+    looking.lost = UNREACHABLE
+    looking.after(1)
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "WARNING"]
+    assert all(record.exc_info is None for record in caplog.records)
+    assert caplog.messages[0] == "log source pod api can't see its pods: the pods were not listed yet"
+
+
+def test_a_pod_that_cannot_be_followed_is_told_and_tried_again(
+    looking: Looking, caplog: pytest.LogCaptureFixture
+) -> None:
+    looking.pods = {"api-0": PodSeen("u1"), "api-1": PodSeen("u2")}
+    looking.unfit = "api-0"
+    looking.after(0)
+    looking.after(1)
+    assert looking.followers.problem == "pod api: can't follow api-0: no log file is known"
+    assert caplog.messages == ["log source pod api: can't follow api-0: no log file is known"]
+    assert [pod for pod, _, _ in looking.made] == ["api-1"]
+    looking.unfit = ""
+    looking.after(1)
+    assert looking.followers.problem == ""
+    assert [pod for pod, _, _ in looking.made] == ["api-1", "api-0"]
+
+
+def test_what_the_world_does_not_allow_is_one_line_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    sink, pace = RecordingSink(), JumpingPace()
+    pulse = Pulse(sink, pace, "syslog", "syslog tcp :514", "")
+    problems = [OSError("can't listen"), OSError("can't listen"), OSError("other")]
+
+    def work(stop: threading.Event) -> None:
+        if problems:
+            raise problems.pop(0)
+
+    keep_running(work, pulse, pulse.name, threading.Event(), pace=pace, backoff=Backoff(rng=random.Random(1)), log=LOG)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "WARNING"]
+    assert all(record.exc_info is None for record in caplog.records)
+    assert caplog.messages[0] == "log source syslog tcp :514: can't listen; tried again"
+    assert pulse.problem == "syslog tcp :514: other"
 
 
 def test_work_that_raises_is_begun_again_and_counted() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import selectors
 import socket
 import threading
 from itertools import pairwise
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from exporter.logs.sources.base import RealPace
 from exporter.logs.sources.framing import LONGEST, Framer
-from exporter.logs.sources.syslog import EVICT_AFTER, RESENT_WITHIN, SyslogTCP, SyslogUDP, split_listen
+from exporter.logs.sources.handover import Handover
+from exporter.logs.sources.syslog import DEAF_FOR, EVICT_AFTER, RESENT_WITHIN, SyslogTCP, SyslogUDP, split_listen
 from tests.support.log_feeds import RecordingSink, eventually
 
 if TYPE_CHECKING:
@@ -260,6 +263,197 @@ def test_listen_addresses() -> None:
     assert split_listen("0.0.0.0:5514") == ("0.0.0.0", 5514)
     assert split_listen("[::1]:0") == ("::1", 0)
     assert split_listen(":514") == ("", 514)
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_reload_takes_nothing_from_connected_senders() -> None:
+    handover = Handover()
+    port = free_port(socket.SOCK_STREAM)
+
+    def make(sink: RecordingSink, pace: SetPace) -> SyslogTCP:
+        return SyslogTCP(listen=f"127.0.0.1:{port}", sink=sink, pace=pace, handover=handover)
+
+    first = Listening(make)
+    counting, plain, gone = first.connect(), first.connect(), first.connect()
+    counting.sendall(counted(message(1)) + counted(message(2))[:50])
+    plain.sendall(message(3) + b"\n" + message(4)[:50])
+    gone.sendall(message(5)[:50])
+    gone.close()
+    first.expect(message(1), message(3))
+    listener = first.source
+    assert isinstance(listener, SyslogTCP)
+    eventually(lambda: listener.connections == 2 and len(listener._parts) == 1 and listener._held > 90)
+    first.stop.set()
+    listener.close()
+    first.thread.join(5)
+    listener.dispose()
+    # Nobody listens now: the kernel keeps what is sent, and a new sender waits to be accepted.
+    counting.sendall(counted(message(2))[50:])
+    plain.sendall(message(4)[50:] + b"\n")
+    first.connect().sendall(message(6) + b"\n")
+    second = Listening(make)
+    try:
+        second.expect(message(2), message(4), message(6))
+        plain.sendall(message(7) + b"\n")
+        second.expect(message(2), message(4), message(6), message(7))
+    finally:
+        second.end()
+        handover.close()
+        for sender in first.senders:
+            sender.close()
+    assert first.got == [message(1), message(3)] or first.got == [message(3), message(1)]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)
+
+
+def test_a_reload_takes_no_datagrams() -> None:
+    handover = Handover()
+    port = free_port(socket.SOCK_DGRAM)
+
+    def make(sink: RecordingSink, pace: SetPace) -> SyslogUDP:
+        return SyslogUDP(listen=f"127.0.0.1:{port}", sink=sink, pace=pace, handover=handover)
+
+    first = Listening(make)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(message(1), first.address)
+        first.expect(message(1))
+        first.end()
+        sender.sendto(message(2), first.address)
+        second = Listening(make)
+        second.expect(message(2))
+        second.end()
+    handover.close()
+
+
+def test_sockets_that_nobody_takes_over_are_closed() -> None:
+    handover = Handover(kept_for=0.05)
+    port = free_port(socket.SOCK_STREAM)
+    first = Listening(lambda sink, pace: SyslogTCP(listen=f"127.0.0.1:{port}", sink=sink, pace=pace, handover=handover))
+    sender = first.connect()
+    eventually(lambda: first.source.connections == 1)  # type: ignore[union-attr]
+    first.stop.set()
+    first.source.close()
+    first.thread.join(5)
+    sender.settimeout(5)
+    assert sender.recv(1) == b""
+    assert handover.take(("tcp", "127.0.0.1", port)) is None
+    first.end()
+
+
+def test_two_estates_at_one_address() -> None:
+    class Thing:
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    handover, one, two = Handover(), Thing(), Thing()
+    handover.leave("here", one)
+    handover.leave("here", two)
+    assert (one.closed, two.closed) == (1, 0)
+    handover._expire("here", one)
+    assert handover.take("here") is two
+    assert handover.take("here") is None
+    handover.leave("here", two)
+    handover.close()
+    assert two.closed == 1
+
+
+def test_what_has_arrived_is_read_before_the_end(tcp: Listening, udp: Listening) -> None:
+    """The listener is held while messages arrive and the stop comes: they are read all the same."""
+    sender = tcp.connect()
+    sender.sendall(message(0) + b"\n")
+    tcp.expect(message(0))
+    for listening in (tcp, udp):
+        listening.sink.hold.acquire()
+    try:
+        sender.sendall(message(1) + b"\n")  # the listener reads this one, and is held
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.sendto(message(1), udp.address)
+            eventually(lambda: tcp.sink.waiting > 0 and udp.sink.waiting > 0)
+            for number in range(2, 50):
+                sender.sendall(counted(message(number)))
+                datagrams.sendto(message(number), udp.address)
+        tcp.connect().sendall(message(50) + b"\n")
+        tcp.stop.set()
+        udp.stop.set()
+    finally:
+        for listening in (tcp, udp):
+            listening.sink.hold.release()
+    tcp.end()
+    udp.end()
+    assert sorted(tcp.got) == sorted(message(number) for number in range(51))
+    assert sorted(udp.got) == sorted(message(number) for number in range(1, 50))
+
+
+def test_no_descriptors_left_is_told_and_stalls_nobody(tcp: Listening) -> None:
+    sender = tcp.connect()
+    sender.sendall(message(1) + b"\n")
+    tcp.expect(message(1))
+    listener = tcp.source
+    assert isinstance(listener, SyslogTCP)
+    bound = listener._socket
+    assert bound is not None
+    descriptor = bound.fileno()
+    tries: list[int] = []
+
+    class Refusing:
+        """The bound socket, in a process that has no descriptors left."""
+
+        def fileno(self) -> int:
+            return descriptor
+
+        def accept(self) -> None:
+            tries.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with selectors.DefaultSelector() as selector:
+        refusing = Refusing()
+        selector.register(refusing, selectors.EVENT_READ)
+        listener._accept(refusing, selector)  # type: ignore[arg-type]
+        assert "can't accept a connection" in listener.problem
+        assert "Too many open files" in listener.problem
+        assert not selector.get_map()
+        listener._listen_again(refusing, selector)  # type: ignore[arg-type]
+        assert not selector.get_map()
+        tcp.pace.now += DEAF_FOR
+        listener._listen_again(refusing, selector)  # type: ignore[arg-type]
+        assert len(selector.get_map()) == 1
+    sender.sendall(message(2) + b"\n")
+    tcp.expect(message(1), message(2))
+    assert len(tries) == 1
+
+
+def test_a_sender_that_never_ends_its_message_costs_a_mebibyte_at_most() -> None:
+    for start in (b"<1>", b"999999999 <1>", b"99999999999999999999 <1>"):
+        framer = Framer()
+        got: list[bytes] = []
+        for _ in range(100):
+            got += framer.push((start if not got and not framer.held else b"") + b"x" * 65536)
+            assert framer.held <= LONGEST + 2 * 65536
+        assert len(got) == 1
+        assert len(got[0]) == LONGEST
+
+
+@pytest.mark.parametrize("listen", ["[::1]:0", ":0"])
+def test_other_address_families(listen: str) -> None:
+    sink = RecordingSink()
+    source = SyslogTCP(listen=listen, sink=sink, pace=RealPace())
+    try:
+        source.bind()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    else:
+        assert source.address is not None
+        assert source.address[1] > 0
+        source.bind()
+    finally:
+        source.dispose()
 
 
 BODIES = st.binary(max_size=40).map(lambda b: b"<1>" + b.replace(b"\n", b"").rstrip(b"\r\0"))
