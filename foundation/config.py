@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from foundation.durations import Duration, PositiveDuration
 from foundation.layout import Layout, LayoutError, layouts, override
@@ -18,6 +28,35 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    if path == Path() or "\0" in str(path):
+        raise ValueError("expected a path")
+    try:
+        path = path.expanduser()
+    except RuntimeError as problem:
+        raise ValueError(f"{path}: {problem}") from None
+    folder = info.context.get("folder") if isinstance(info.context, dict) else None
+    return folder / path if isinstance(folder, Path) else path
+
+
+LocalPath = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path on this machine. A relative one is relative to the folder of the configuration file that it stands in."""
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number, written as one: neither `true` nor a text of digits."""
+Switch = Annotated[bool, Field(strict=True)]
+"""true or false, and nothing that could stand for either."""
+
+
+def _dns_label(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise ValueError(f"expected 1 to 63 lower-case letters, digits and dashes, not {name[:80]!r}")
+    return name
+
+
+DnsLabel = Annotated[str, AfterValidator(_dns_label)]
+"""A name as Kubernetes takes it for a namespace (RFC 1123)."""
+
+
 def _layout(value: object) -> object:
     """`auto`, a name, or a mapping of overrides with `base`."""
     if value == "auto" or isinstance(value, Layout):
@@ -25,14 +64,16 @@ def _layout(value: object) -> object:
     try:
         if isinstance(value, str):
             return override(value, {})
-        if isinstance(value, dict) and "base" in value:
+        if isinstance(value, dict) and isinstance(value.get("base"), str):
             changes = {key: item for key, item in value.items() if key != "base"}
-            return override(str(value["base"]), changes)
+            return override(value["base"], changes)
     except LayoutError as problem:
         raise ValueError(str(problem)) from None
     except ValidationError as problem:
         first = problem.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"]))
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {what}" if where else what) from None
     raise ValueError(f"expected auto, one of {', '.join(layouts())}, or a mapping with `base`")
 
 
@@ -40,10 +81,10 @@ class BbsConfig(Part):
     """How deep BBS is probed, and with which credentials."""
 
     depth: Stage = Stage.PING
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    connections: int = Field(default=3, ge=1, le=10)
+    ca_file: LocalPath | None = None
+    cert_file: LocalPath | None = None
+    key_file: LocalPath | None = None
+    connections: Whole = Field(default=3, ge=1, le=10)
     """Fresh connections to the Service in each look: two labelled pods answer in turn."""
 
     @model_validator(mode="after")
@@ -60,7 +101,7 @@ class DatabaseConfig(Part):
 
     kind: Literal["postgresql", "mysql", "none"]
     host: str | None = None
-    port: int | None = Field(default=None, gt=0, lt=65536)
+    port: Whole | None = Field(default=None, gt=0, lt=65536)
     interval: PositiveDuration = 60.0
     """The shortest time between two looks at it, which are made only while nothing serves."""
 
@@ -79,24 +120,25 @@ class DatabaseConfig(Part):
 class FoundationConfig(Part):
     """One Cloud Foundry foundation."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    name: DnsLabel
     """The value of the label `foundation`; a DNS label, as object names are made of it."""
-    namespace: str = Field(min_length=1)
+    namespace: DnsLabel
     layout: Annotated[Layout | Literal["auto"], BeforeValidator(_layout)] = "auto"
-    kubeconfig: Path | None = None
+    kubeconfig: LocalPath | None = None
     context: str | None = None
     bbs: BbsConfig = BbsConfig()
     settle: Duration = 120.0
     database: DatabaseConfig | None = None
-    exec: bool = False
-    max_pods: int = Field(default=5, ge=1, le=50)
+    exec: Switch = False
+    max_pods: Whole = Field(default=5, ge=1, le=50)
 
 
 class ProbeConfig(Part):
     """When to probe, for all foundations."""
 
     interval: PositiveDuration = 5.0
-    timeout: PositiveDuration = 3.0
+    timeout: Annotated[PositiveDuration, Field(le=60)] = 3.0
+    """Over all stages of one probe."""
 
 
 def unique_names(foundations: tuple[FoundationConfig, ...]) -> tuple[FoundationConfig, ...]:

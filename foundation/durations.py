@@ -8,14 +8,20 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+LONGEST = 366 * 86400.0
+"""Seconds. What is longer is a slip, and much longer no clock or socket takes."""
 
 
 def parse_duration(text: object) -> float:
     """Seconds. Raises ValueError with what is expected instead."""
-    if not isinstance(text, str) or not re.fullmatch(rf"(?:{_PART.pattern})+", text):
-        raise ValueError(f"expected a duration with its unit, such as 30s or 1m30s, not {text!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not isinstance(text, str) or len(text) > 40 or not re.fullmatch(rf"(?:{_PART.pattern})+", text):
+        given = repr(text)[:40] if isinstance(text, str | int | float | None) else f"a {type(text).__name__}"
+        raise ValueError(f"expected a duration with its unit, such as 30s or 1m30s, not {given}")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST:
+        raise ValueError(f"expected a duration of at most {LONGEST / 86400:.0f}d, not {text}")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

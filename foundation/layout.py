@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Literal, Self
 
 import yaml
@@ -63,8 +63,8 @@ class RoleLayout(_Part):
 class ActiveLabel(_Part):
     """The label by which the platform marks the active pod."""
 
-    key: str
-    value: str
+    key: str = Field(min_length=1)
+    value: str = Field(min_length=1)
 
     def marks(self, labels: Labels) -> bool:
         """Whether a pod with these labels is marked active."""
@@ -74,7 +74,7 @@ class ActiveLabel(_Part):
 class ServiceLayout(_Part):
     """BBS as Cloud Controller reaches it."""
 
-    host: str
+    host: str = Field(min_length=1)
     """`{namespace}` stands for the foundation's namespace. Also the name that the certificate must carry."""
     port: int = Field(gt=0, lt=65536)
     address: str | None = None
@@ -115,14 +115,23 @@ class Layout(_Part):
     """Where two releases differ only in it: whether a BBS pod must carry `skiff-role-active`."""
     active_label: ActiveLabel | None
     service: ServiceLayout
-    bbs_port: int = 8889
-    locket_port: int = 8891
+    bbs_port: int = Field(default=8889, gt=0, lt=65536)
+    locket_port: int = Field(default=8891, gt=0, lt=65536)
     locket_server_name: str
     """A name that Locket's certificate carries on every pod; needed for reading the lock only."""
     not_ready_means: NotReady
     restart: tuple[Literal["locket", "bbs"], ...]
+    """All roles in which BBS or Locket run, in the order in which they are restarted."""
     strategy: Literal["all", "one-by-one"]
     log: LogLayout
+
+    @model_validator(mode="after")
+    def _restart_every_role_locket_first(self) -> Self:
+        # The verdicts name pods of both roles, and a BBS that starts beside a stuck Locket hangs in its first call.
+        wanted = ("bbs",) if self.roles.locket is None else ("locket", "bbs")
+        if self.restart != wanted:
+            raise ValueError(f"restart: expected [{', '.join(wanted)}] where these are the roles, Locket first")
+        return self
 
     def role_of(self, labels: Labels) -> str | None:
         """The role of a pod with these labels, or None."""
@@ -137,15 +146,22 @@ class Recognised:
     by: str
 
 
-@cache
-def layouts() -> Mapping[str, Layout]:
-    """All known layouts by name. Read once: they are part of the program."""
+def _read() -> Mapping[str, Layout]:
     found = {}
     for file in sorted(resources.files("foundation.layouts").iterdir(), key=lambda item: item.name):
         if file.name.endswith(".yaml"):
             layout = Layout.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
             found[layout.name] = layout
-    return found
+    return MappingProxyType(found)
+
+
+_LAYOUTS = _read()
+"""A constant: the files are part of the program, and nothing can change what was read of them."""
+
+
+def layouts() -> Mapping[str, Layout]:
+    """All known layouts by name."""
+    return _LAYOUTS
 
 
 def override(base: str, changes: Mapping[str, object]) -> Layout:
