@@ -203,13 +203,17 @@ class KubeClient:
 
     @classmethod
     def connect(
-        cls, kubeconfig: str | None = None, context: str | None = None, user_agent: str = "stager-medic"
+        cls,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        user_agent: str = "stager-medic",
+        clock: Callable[[], float] = time.monotonic,
     ) -> KubeClient:
         """A client for the kubeconfig given, else for the pod's own service account, else for the default kubeconfig.
 
         Opens no connection yet. Raises ConfigurationProblem, one line.
         """
-        return cls(load_configuration(kubeconfig, context, os.environ), user_agent=user_agent)
+        return cls(load_configuration(kubeconfig, context, os.environ), user_agent=user_agent, clock=clock)
 
     @property
     def host(self) -> str:
@@ -409,6 +413,7 @@ class KubeClient:
         if content_type:
             headers["Content-Type"] = content_type
         words = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (query or {}).items()}
+        self._mine.date = None
         try:
             response = pool.request(
                 method,

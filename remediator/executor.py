@@ -1,0 +1,413 @@
+"""What one foundation's thread does: take what is queued, go on with what another left, repair copies.
+
+Any number of replicas run this at once; the ledger decides which of them acts. It polls, as a watch that fell silent
+would be one more thing that can be wrong; `wake` makes it look at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from foundation.kube.errors import Conflict, KubeError, NotFound
+from remediator import ledger as ledgers
+from remediator.admission import Refused, admit
+from remediator.claim import Claim
+from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
+from remediator.runner import Runner, copy_status, tell_end
+from remediator.site import LayoutUnknown
+from remediator.store import Busy
+from remediator.story import final_status, iso, spec_of, status_of
+from remediator.trail import remediation_reference
+from remediator.words import Mode, Phase, Strategy, stricter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foundation.kube.client import Json
+    from remediator.admission import Instant
+    from remediator.config import PlaybookConfig
+    from remediator.ledger import Ledger
+    from remediator.site import Site
+    from remediator.store import LedgerStore, Reading, Remediation
+
+logger = logging.getLogger(__name__)
+
+
+class _No(Exception):  # noqa: N818
+    """A change that must not be made."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.text)
+        self.refused = refused
+
+
+class Executor:
+    """Works for one foundation until `site.stopping` is set."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._beat: tuple[str, int, int, str] | None = None
+        self._beat_seen = 0.0
+        self._problem = ""
+        self.latest: Reading | None = None
+        """The newest ledger that was read, for showing."""
+
+    def work(self) -> None:
+        """The thread's whole life."""
+        while not self._site.stopping.is_set():
+            self._site.wake.clear()
+            self.turn()
+            self._site.wake.wait(self._site.section.poll)
+
+    def turn(self) -> None:
+        """One turn. What goes wrong is logged and counted; the next turn comes all the same."""
+        try:
+            self._turn()
+        except LayoutUnknown as error:
+            self._tell(str(error))
+        except (KubeError, LedgerUnreadable, Busy) as error:
+            self._site.trail.metrics.state_errors.inc()
+            self._tell(str(error))
+        except Superseded as error:
+            self._tell("")
+            self._site.trail.audit("superseded", str(error))
+        except Exception:  # a fault of ours must not end the work of every later run
+            logger.exception("the executor failed", extra={"foundation": self._site.name})
+        else:
+            self._tell("")
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            logger.warning("%s", problem, extra={"foundation": self._site.name})
+        elif self._problem and not problem:
+            logger.info("the state can be read and written again", extra={"foundation": self._site.name})
+        self._problem = problem
+
+    @property
+    def problem(self) -> str:
+        """Why the state cannot be read or written now; empty where it can."""
+        return self._problem
+
+    def _turn(self) -> None:
+        # The objects first: a ledger read after them knows of every one that a replica has made.
+        store = self._site.ledger
+        objects = {found.name: found for found in self._site.remediations.list()}
+        began = self._site.boot()
+        reading = store.read()
+        self.latest = reading
+        self._repair(objects, reading.ledger)
+        run, pending = reading.ledger.run, reading.ledger.pending
+        if run is not None:
+            if run.foundation == self._site.name and self._abandoned(reading.ledger, began):
+                self._take_over(store)
+        elif pending is not None:
+            if pending.foundation == self._site.name:
+                self._consider(store, reading, pending)
+        else:
+            self._beat = None
+            self._invite(store, reading, objects)
+
+    # --- claiming -------------------------------------------------------------------------------------------------
+
+    def _abandoned(self, ledger: Ledger, now: float) -> bool:
+        """Whether the claim was given up, or nobody renewed it for its whole time while we watched."""
+        if not ledger.holder:
+            return True
+        beat = (ledger.run.name if ledger.run else "", ledger.epoch, ledger.beat, ledger.holder)
+        if beat != self._beat:
+            self._beat, self._beat_seen = beat, now
+            return False
+        return now - self._beat_seen > self._site.section.claim
+
+    def _take_over(self, store: LedgerStore) -> None:
+        seen = self._beat
+
+        def change(ledger: Ledger, _: Instant) -> Ledger:
+            run = ledger.run
+            beat = (run.name if run else "", ledger.epoch, ledger.beat, ledger.holder)
+            if ledger.holder and beat != seen:
+                raise Superseded("somebody else went on with the run")
+            return ledgers.take_over(ledger, self._site.holder)
+
+        began = self._site.boot()
+        reading = store.swap(change)
+        run = reading.ledger.run
+        if run is not None:
+            self._site.trail.audit("taken_over", "going on with a run left by another", remediation=run.name)
+            self._carry_out(store, reading, began)
+
+    def _carry_out(self, store: LedgerStore, reading: Reading, began: float) -> None:
+        run = reading.ledger.run
+        found = self._site.playbook(run.playbook) if run else None
+        claim = Claim(
+            store,
+            reading,
+            began=began,
+            duration=self._site.section.claim,
+            boot=self._site.boot,
+            sleep=self._sleep,
+        )
+        if found is None:
+            raise Superseded("the playbook of the run is not configured here")
+        Runner(self._site, claim, *found).carry_out()
+        self._site.wake.set()  # what waited behind it
+
+    def _sleep(self, seconds: float) -> None:
+        self._site.stopping.wait(seconds)
+
+    # --- the queue ------------------------------------------------------------------------------------------------
+
+    def _consider(self, store: LedgerStore, reading: Reading, pending: Pending) -> None:
+        """The queue's one entry: close it, wait for a person, or claim it."""
+        found = self._object_of(store, pending)
+        if found is None:
+            self._close(store, pending, Phase.CANCELLED, "the Remediation was deleted by hand")
+            return
+        configured = self._site.playbook(pending.playbook)
+        if configured is None:
+            self._close(store, pending, Phase.CANCELLED, f"the playbook {pending.playbook} is not configured")
+            return
+        config, _ = configured
+        state = str(found.approval.get("state", ""))
+        by = str(found.approval.get("by") or "somebody")
+        if found.phase == Phase.EXPIRED:
+            self._close(store, pending, Phase.EXPIRED, "nobody approved in time")
+        elif state == "rejected":
+            self._close(store, pending, Phase.CANCELLED, f"rejected by {by}")
+        elif refused := admit(reading.ledger, config.policy, reading.instant):
+            self._refuse(store, pending, refused)
+        elif state != "approved" and self._needs_approval(pending, config):
+            self._await(store, pending, found, reading)
+        else:
+            self._claim(store, pending, config, by if state == "approved" else None)
+
+    def _object_of(self, store: LedgerStore, pending: Pending) -> Remediation | None:
+        """The entry's Remediation, made now where whoever queued it could not; None where it was deleted."""
+        try:
+            found = self._site.remediations.get(pending.name)
+        except NotFound:
+            if pending.uid is not None:
+                return None
+            found = self._site.remediations.create(pending.name, spec_of(pending), store.name)
+        if found.deleting or (pending.uid is not None and found.uid != pending.uid):
+            return None
+        return found
+
+    @staticmethod
+    def _needs_approval(pending: Pending, config: PlaybookConfig) -> bool:
+        return pending.phase is Phase.AWAITING_APPROVAL or stricter(pending.mode, config.mode) is Mode.APPROVAL
+
+    def _await(self, store: LedgerStore, pending: Pending, found: Remediation, reading: Reading) -> None:
+        now = reading.instant.server
+        if pending.phase is not Phase.AWAITING_APPROVAL:
+            expires = now + timedelta(seconds=self._site.section.approval_expires)
+            sight = self._site.lookout.newest
+            diagnosis = sight.look.diagnosis if sight else None
+            entry = pending.model_copy(
+                update={
+                    "uid": found.uid,
+                    "phase": Phase.AWAITING_APPROVAL,
+                    "expires": expires,
+                    "why": f"a person decides, until {expires:%Y-%m-%d %H:%M:%S} UTC",
+                    "verdict": str(diagnosis.verdict) if diagnosis else "",
+                    "pods": tuple(map(str, diagnosis.pods_to_restart)) if diagnosis else (),
+                }
+            )
+            store.swap(lambda ledger, _: _same(ledger, pending).changed(pending=entry))
+            copy_status(self._site, pending.name, status_of(entry))
+            self._site.trail.audit("awaiting_approval", entry.why, remediation=pending.name)
+            self._site.trail.event(remediation_reference(pending.name, found.uid), "AwaitingApproval", entry.why)
+        elif pending.expires is not None and now >= pending.expires:
+            # The object first, under its version: an approval given in time makes this bounce, and stands.
+            try:
+                status = status_of(pending) | {"phase": str(Phase.EXPIRED), "message": "nobody approved in time"}
+                self._site.remediations.write_status(pending.name, status, found.version)
+            except Conflict:
+                return
+            self._close(store, pending, Phase.EXPIRED, "nobody approved in time")
+
+    def _claim(self, store: LedgerStore, pending: Pending, config: PlaybookConfig, by: str | None) -> None:
+        layout = self._site.lookout.layout
+        strategy = config.strategy or (Strategy(layout.strategy) if layout else Strategy.ONE_BY_ONE)
+
+        def change(ledger: Ledger, instant: Instant) -> Ledger:
+            _same(ledger, pending)
+            if refused := admit(ledger, config.policy, instant):
+                raise _No(refused)
+            return ledgers.claim(ledger, self._site.holder, strategy, by, instant.server)
+
+        began = self._site.boot()
+        try:
+            reading = store.swap(change)
+        except _No as no:
+            self._refuse(store, pending, no.refused)
+            return
+        uid = self._site.remediations.get(pending.name).uid
+        run = reading.ledger.run
+        self._site.trail.audit("claimed", "the run begins", remediation=pending.name, epoch=reading.ledger.epoch)
+        if run is not None and run.uid is None:
+            reading = store.swap(lambda ledger, _: self._with_uid(ledger, reading.ledger.epoch, uid))
+        self._carry_out(store, reading, began)
+
+    def _with_uid(self, ledger: Ledger, epoch: int, uid: str) -> Ledger:
+        run = ledgers.held(ledger, self._site.holder, epoch)
+        return ledgers.with_run(ledger, run.model_copy(update={"uid": uid}))
+
+    def _refuse(self, store: LedgerStore, pending: Pending, refused: Refused) -> None:
+        """Close the entry; what ends by itself is tried again then."""
+
+        def change(ledger: Ledger, instant: Instant) -> Ledger:
+            _same(ledger, pending)
+            after = self._closed(ledger, Phase.CANCELLED, refused.text, instant)
+            wanted = None
+            if refused.retry and pending.trigger.fingerprint:
+                until = instant.server + timedelta(seconds=self._site.section.retry_for)
+                wanted = Wanted(
+                    foundation=pending.foundation,
+                    playbook=pending.playbook,
+                    trigger=pending.trigger,
+                    reason=refused.reason,
+                    until=until,
+                )
+            fingerprint = pending.trigger.fingerprint
+            return ledgers.refuse(
+                after, refused.reason, refused.text, fingerprint=fingerprint, now=instant.server, wanted=wanted
+            )
+
+        tell_end(self._site, store.swap(change).ledger)
+
+    def _close(self, store: LedgerStore, pending: Pending, phase: Phase, message: str) -> None:
+        reading = store.swap(
+            lambda ledger, instant: self._closed(_same(ledger, pending), phase, message, instant),
+        )
+        tell_end(self._site, reading.ledger)
+
+    def _closed(self, ledger: Ledger, phase: Phase, message: str, instant: Instant) -> Ledger:
+        backoff = timedelta(seconds=self._site.section.backoff)
+        return ledgers.close(ledger, phase, message, instant.server, backoff=backoff)
+
+    # --- what is not queued ---------------------------------------------------------------------------------------
+
+    def _invite(self, store: LedgerStore, reading: Reading, objects: dict[str, Remediation]) -> None:
+        """Into the empty queue: what a person made by hand, else what was refused for a time that is over."""
+        for found in objects.values():
+            if self._is_by_hand(found, reading.ledger):
+                self._adopt(store, found)
+                return
+        wanted = reading.ledger.wanted
+        if wanted is not None and wanted.foundation == self._site.name:
+            self._retry(store, wanted, reading)
+        else:
+            self._prune(objects)
+
+    def _is_by_hand(self, found: Remediation, ledger: Ledger) -> bool:
+        known = {request.name for request in (ledger.open, ledger.last and ledger.last.request) if request}
+        mine = found.foundation == self._site.name and not found.deleting
+        return mine and found.phase in ("", Phase.PENDING) and found.name not in known
+
+    def _adopt(self, store: LedgerStore, found: Remediation) -> None:
+        """A Remediation that no intake made gets the full admission, like any other."""
+        configured = self._site.playbook(found.playbook)
+        if configured is None:
+            message = f"there is no playbook {found.playbook!r} here"
+            copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": message})
+            return
+        config, _ = configured
+        try:
+            asked = Mode(str(found.spec.get("mode", Mode.AUTO)))
+        except ValueError:
+            asked = Mode.APPROVAL
+
+        def change(ledger: Ledger, instant: Instant) -> Ledger:
+            if ledger.open is not None:
+                return ledger
+            if refused := admit(ledger, config.policy, instant):
+                raise _No(refused)
+            after, entry = ledgers.enqueue(
+                ledger, self._site.name, found.playbook, asked, trigger=Trigger(alertname="by hand"), now=instant.server
+            )
+            entry = entry.model_copy(update={"name": found.name, "uid": found.uid})
+            return after.changed(pending=entry, next_n=max(ledger.next_n, found.number + 1))
+
+        try:
+            store.swap(change)
+        except _No as no:
+            refused = no.refused
+            store.swap(
+                lambda ledger, instant: ledgers.refuse(
+                    ledger, refused.reason, f"{found.name}: {refused.text}", fingerprint="", now=instant.server
+                )
+            )
+            copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": refused.text})
+            self._site.trail.audit("refused", refused.text, remediation=found.name, reason=str(refused.reason))
+            return
+        self._site.trail.audit("adopted", "a Remediation made by hand", remediation=found.name)
+        self._site.wake.set()
+
+    def _retry(self, store: LedgerStore, wanted: Wanted, reading: Reading) -> None:
+        configured = self._site.playbook(wanted.playbook)
+        if configured is None or reading.instant.server >= wanted.until:
+            store.swap(lambda ledger, _: ledger.changed(wanted=None) if ledger.wanted == wanted else ledger)
+            return
+        config, _ = configured
+        if admit(reading.ledger, config.policy, reading.instant) is not None:
+            return
+
+        def change(ledger: Ledger, instant: Instant) -> Ledger:
+            if ledger.open is not None or ledger.wanted != wanted or admit(ledger, config.policy, instant):
+                return ledger
+            return ledgers.enqueue(
+                ledger, wanted.foundation, wanted.playbook, config.mode, trigger=wanted.trigger, now=instant.server
+            )[0]
+
+        if store.swap(change).ledger.open is not None:
+            self._site.trail.audit("retried", f"{wanted.reason} is over: queued again")
+            self._site.wake.set()
+
+    # --- copies ---------------------------------------------------------------------------------------------------
+
+    def _repair(self, objects: dict[str, Remediation], ledger: Ledger) -> None:
+        """Bring copies in line with the ledger where a crash or a hand left them behind."""
+        last = ledger.last
+        found = objects.get(last.request.name) if last else None
+        if last and found and found.phase != last.phase and found.uid == (last.request.uid or found.uid):
+            copy_status(self._site, found.name, final_status(last))
+        known = {request.name for request in (ledger.open, last and last.request) if request}
+        for found in objects.values():
+            if found.foundation != self._site.name or found.name in known:
+                continue
+            if found.phase in (Phase.RUNNING, Phase.AWAITING_APPROVAL):
+                message = "the ledger does not know of this run: closed without knowing how it ended"
+                ended: Json = {"phase": str(Phase.CANCELLED), "message": message, "step": "", "holder": ""}
+                copy_status(self._site, found.name, ended)
+        entry = ledger.pending
+        found = objects.get(entry.name) if entry else None
+        if entry is None or found is None or found.phase == Phase.EXPIRED:
+            return
+        expires = iso(entry.expires) if entry.expires else None
+        if (found.phase, found.status.get("expires")) != (str(entry.phase), expires):
+            copy_status(self._site, entry.name, status_of(entry))
+
+    def _prune(self, objects: dict[str, Remediation]) -> None:
+        """Remove the oldest ended ones; no limit depends on them."""
+        ended = [
+            found
+            for found in objects.values()
+            if found.foundation == self._site.name and found.phase in {str(phase) for phase in Phase if phase.final}
+        ]
+        ended.sort(key=lambda found: (str(found.metadata.get("creationTimestamp", "")), found.number))
+        for found in _beyond(ended, self._site.section.keep):
+            self._site.remediations.delete(found)
+
+
+def _beyond(ended: Sequence[Remediation], keep: int) -> Sequence[Remediation]:
+    return ended[: max(0, len(ended) - keep)]
+
+
+def _same(ledger: Ledger, pending: Pending) -> Ledger:
+    """The ledger, if its queue still holds this entry. Raises Superseded."""
+    if ledger.pending is None or ledger.pending.name != pending.name:
+        raise Superseded(f"{pending.name} is no longer in the queue")
+    return ledger
