@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from exporter.logs.sources.base import PodSeen, RealPace
@@ -58,7 +59,8 @@ class Surroundings:
     open_log: OpenLog
     open_exec: OpenExec
     now: Callable[[], int]
-    """Nanoseconds since 1970 on the cluster's clock: lines stamped before the start are old."""
+    """Nanoseconds since 1970 on the cluster's clock: lines stamped before the start are old. First asked when pods were
+    seen, as the cluster's clock is not known before it has answered."""
     sink: Sink
     log: logging.Logger
     container_of: Callable[[str], str] = _as_given
@@ -148,9 +150,10 @@ class LogSources:
         )
 
     def _pod_log(self, spec: LogSourceSpec) -> Callable[[str, PodSeen, bool], Follower]:
-        around, floor = self._around, self._around.now()
+        around, start = self._around, cache(self._around.now)
 
         def make(pod: str, seen: PodSeen, first_look: bool) -> Follower:
+            floor = start()
             return PodLog(
                 pod=pod,
                 container=around.container_of(spec.container),
@@ -166,14 +169,14 @@ class LogSources:
         return make
 
     def _exec_tail(self, spec: LogSourceSpec) -> Callable[[str, PodSeen, bool], Follower]:
-        around, floor = self._around, self._around.now()
+        around, start = self._around, cache(self._around.now)
 
         def make(pod: str, seen: PodSeen, first_look: bool) -> Follower:
             return ExecTail(
                 pod=pod,
                 container=around.container_of(spec.container),
                 path=around.path_of(spec.path),
-                from_start=not _was_there(seen, floor, first_look=first_look),
+                from_start=not _was_there(seen, start(), first_look=first_look),
                 open_exec=around.open_exec,
                 sink=around.sink,
                 pace=around.pace,
