@@ -62,7 +62,7 @@ def read_files(
         for path in paths:
             account.know_pod(_pod(path))
     second = CollectorRegistry()
-    second.register(_WithoutCreated(registry))
+    second.register(_OfFiles(registry))
     out.write(generate_latest(second).decode("utf-8"))
 
 
@@ -134,14 +134,26 @@ class _Progress:
         self._done = 0
 
 
-class _WithoutCreated(Collector):
-    """The metrics without the times at which this process created their series: they say nothing about the files."""
+_OF_LIVE_INPUTS: Final = frozenset(
+    {
+        "stager_log_reconnects",
+        "stager_log_last_line_timestamp_seconds",
+        "stager_log_last_sign_of_life_timestamp_seconds",
+        "stager_log_source_up",
+    }
+)
+
+
+class _OfFiles(Collector):
+    """The metrics without what only says when and how this process read: nothing about the files."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:
         for metric in self._registry.collect():
+            if metric.name in _OF_LIVE_INPUTS:
+                continue
             kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             kept.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield kept

@@ -37,6 +37,8 @@ def test_plain_and_packed_files(tmp_path: Path, pack: type[bytes]) -> None:
     assert stager("api-0", "timeout", "1.0") in text
     assert 'stager_log_lines_total{foundation="offline",pod="api.log",source="offline"} 4.0' in text
     assert not any("_created" in line for line in text)
+    live = ("timestamp", "source_up", "reconnects")
+    assert not any(word in line for line in text for word in live)
     assert "# TYPE cf_cc_errors_total counter" in text
 
 

@@ -128,10 +128,11 @@ def test_a_piece_that_ends_with_an_older_line_is_known_as_long_as_its_newest() -
 
 
 def test_lines_from_before_the_start_are_old() -> None:
-    bench = Bench()
+    floor = START + SECOND // 2
+    bench = Bench(floor=floor)
     bench.log.write(START - 3600 * SECOND, b"very old")
-    bench.log.write(START - 1, b"old, in the second that is asked for")
-    bench.log.write(START, b"new")
+    bench.log.write(floor - 1, b"old, in the second that is asked for")
+    bench.log.write(floor, b"new")
     bench.all()
     assert bench.run() == [b"new"]
 
@@ -311,11 +312,11 @@ def test_a_clock_that_is_set_back_makes_nobody_deaf() -> None:
 
     def live(since: datetime, previous: bool) -> ScriptedStream:
         bench.log.current = before + after
+        bench.pace.now += 60
         settle = Entry(START + 5 * SECOND, b"settle")
         return ScriptedStream([e.raw() for e in [settle, *before, *after]], error=UNREACHABLE)
 
     bench.script.append(live)
-    bench.pace.now += 60
     bench.do(lambda: bench.log.write(START + 61 * SECOND, b"later"))
     bench.all()
     bench.all()
@@ -328,11 +329,11 @@ def test_one_stamp_from_the_future_makes_nobody_deaf() -> None:
     lines = [Entry(START + 5 * SECOND, b"a"), Entry(START + year, b"odd"), Entry(START + 6 * SECOND, b"b")]
 
     def live(since: datetime, previous: bool) -> ScriptedStream:
-        bench.log.current = lines
+        bench.log.current = list(lines)
+        bench.pace.now += 60
         return ScriptedStream([entry.raw() for entry in lines], error=UNREACHABLE)
 
     bench.script.append(live)
-    bench.pace.now += 60
     bench.do(lambda: bench.log.write(START + 7 * SECOND, b"c"))
     bench.all()
     bench.all()
@@ -447,6 +448,7 @@ def test_a_busy_stream_is_opened_anew_every_five_minutes() -> None:
 
     bench.script += [busy, busy, busy, busy]
     assert bench.run() == [e.text for e in entries]
+    assert bench.streams[0]._given == 6
     assert len(bench.asked) >= 3
 
 
