@@ -1,4 +1,7 @@
-"""`python -m tests.bench [--quick] [--only NAME …]`: exit 0 if every target was met, 1 if not, 2 if it could not run."""
+"""`python -m tests.bench [--quick] [--only NAME …]`.
+
+Exit 0: every target was met. 1: not. 2: it could not run.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import logs, peers, probes
+from tests.bench import logs, peers, pod_logs, probes
 from tests.bench.errors import BenchError
 from tests.bench.report import as_markdown, as_text
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _MEASURES: Final[dict[str, Callable[..., Section]]] = {
     "logs": logs.measure,
+    "pod-logs": pod_logs.measure,
     "probes": probes.measure,
 }
 
