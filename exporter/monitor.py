@@ -200,8 +200,9 @@ class Monitor:
         try:
             self._take(self._observer.look(), began)
         except Exception as error:  # a fault of ours must not end the watch; it is shown and logged
-            logger.exception("a look failed", extra={"foundation": self.name})
-            self._note("look", began, problem=f"{type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+            if self._note("look", began, problem=problem):
+                logger.exception("a look failed", extra={"foundation": self.name})
 
     def _take(self, look: Look, began: float) -> None:
         before = self.latest()
@@ -243,16 +244,19 @@ class Monitor:
             if result.ok or result in failed:
                 self.probes.add(probe_line(result))
 
-    def _note(self, name: str, began: float, *, problem: str = "") -> None:
+    def _note(self, name: str, began: float, *, problem: str = "") -> bool:
+        """Keep a collector's state; whether its problem is a new one, which is logged."""
         now = self._wall()
         with self._lock:
             last = self._states.get(name)
             success_at = now if not problem else last.last_success if last else None
             self._states[name] = CollectorState(name, not problem, self._monotonic() - began, success_at, problem)
-        if problem and (last is None or last.problem != problem):
+        changed = problem != (last.problem if last else "")
+        if problem and changed:
             logger.warning("%s: %s", name, problem, extra={"foundation": self.name})
-        elif not problem and last is not None and last.problem:
+        elif changed:
             logger.info("%s: well again", name, extra={"foundation": self.name})
+        return bool(problem) and changed
 
     def _tell(self, before: Look | None, look: Look) -> None:
         found = look.diagnosis
