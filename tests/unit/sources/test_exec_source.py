@@ -189,6 +189,62 @@ def test_a_cut_file_that_has_outgrown_its_former_size(tailed: Tailed) -> None:
     tailed.expect(first=10)
 
 
+def test_a_file_cut_between_the_look_and_the_command(tailed: Tailed) -> None:
+    tailed.write(10)
+    tailed.start()
+    opened(tailed)
+    tailed.write(5)
+    tailed.expect(first=10)
+    tailed.lose_connection()
+    done: list[int] = []
+
+    def cut(words: list[str]) -> bool:
+        if "-F" in words and not done:
+            done.append(1)
+            tailed.path.with_name(tailed.path.name + ".1").write_bytes(tailed.path.read_bytes())
+            tailed.path.write_bytes(b"")
+            tailed.write(300)  # 315 in all then
+        return False
+
+    tailed.machine.killed = cut
+    tailed.reconnect()
+    eventually(lambda: tailed.written == 315)
+    tailed.expect(first=10)
+
+
+def test_a_cut_file_of_which_little_was_read_before_the_connection_was_lost(tailed: Tailed) -> None:
+    tailed.write(100)
+    tailed.start()
+    opened(tailed)
+    tailed.write(50)
+    tailed.expect(first=100)
+    tailed.path.write_bytes(b"")
+    tailed.write(3)
+    tailed.expect(first=100)
+    tailed.lose_connection()
+    tailed.write(4)
+    tailed.reconnect()
+    tailed.expect(first=100)
+
+
+def test_a_file_cut_while_its_end_is_looked_for_is_looked_at_again(tailed: Tailed) -> None:
+    tailed.write(100)
+    done: list[int] = []
+
+    def cut(words: list[str]) -> bool:
+        if words[0] == "tail" and not done:
+            done.append(1)
+            tailed.path.write_bytes(b"")
+        return False
+
+    tailed.machine.killed = cut
+    tailed.start()
+    problem_of(tailed, "it was cut while its end was looked for")
+    opened(tailed)
+    tailed.write(2)
+    tailed.expect(first=100)
+
+
 def test_a_file_that_is_not_there_yet_is_waited_for(tailed: Tailed) -> None:
     tailed.start()
     assert tailed.source is not None
@@ -235,7 +291,12 @@ def test_nothing_is_run_in_a_pod_that_is_gone_and_its_last_words_are_given(taile
     eventually(lambda: tailed.sink.lifes["exec", "api-0"] >= 2)
     assert tailed.source is not None
     tailed.source.see(None)
+    for command in list(tailed.machine.live):
+        command.close()
+    eventually(lambda: tailed.sink.ups["exec", "api-0"] is False)
+    ran = len(tailed.machine.ran)
     tailed.end()
+    assert len(tailed.machine.ran) == ran
     assert tailed.got == [line(0), line(1)]
     assert tailed.sink.ups["exec", "api-0"] is False
     tailed.source.see(PodSeen("u2"))
