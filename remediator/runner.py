@@ -160,13 +160,19 @@ class Runner:
             return f"paused by {pause.by}: {pause.why}"
         if why := self._not_allowed():
             return why
-        try:
-            found = self._site.remediations.get(self.run.name)
-        except NotFound:
-            return "the Remediation was deleted by hand"
-        if found.deleting or (self.run.uid and found.uid != self.run.uid):
-            return "the Remediation was deleted by hand"
-        return ""
+        while True:
+            try:
+                found = self._site.remediations.get(self.run.name)
+            except NotFound:
+                return "the Remediation was deleted by hand"
+            except KubeError as error:
+                if not error.retry:
+                    return f"the Remediation cannot be read: {error}"
+                self._wait(PAUSE)
+                continue
+            if found.deleting or (self.run.uid and found.uid != self.run.uid):
+                return "the Remediation was deleted by hand"
+            return ""
 
     def _not_allowed(self) -> str:
         """What this process's own configuration forbids, however the run was begun."""
