@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,6 +136,39 @@ def test_a_pod_that_comes_later_is_read_from_its_start(cluster: Cluster) -> None
     eventually(lambda: cluster.sink.got("pod", "api-7") == [b"first words"])
     [row] = sources.statuses()
     assert (row.kind, row.pod, row.up, row.problem) == ("pod", "api-7", True, "")
+
+
+@pytest.mark.parametrize(("created", "known"), [(START - 1, []), (START, [b"from the start"]), (None, [])])
+def test_what_a_file_holds_is_new_in_a_pod_younger_than_the_start(
+    cluster: Cluster, tmp_path: Path, created: int | None, known: list[bytes]
+) -> None:
+    path = tmp_path / "cc.log"
+    path.write_bytes(b"from the start\n")
+    cluster.add("api-0")
+    cluster.pods["api-0"] = PodSeen("u", "c1", 0, created)
+    sources = cluster.start(LogSourceSpec("exec", role="api", container="logs", path=str(path)))
+    eventually(lambda: any(row.deaf_seconds is not None for row in sources.statuses()))
+    with path.open("ab") as file:
+        file.write(b"later\n")
+    eventually(lambda: cluster.sink.got("exec", "api-0") == [*known, b"later"])
+
+
+def test_the_clusters_clock_is_not_asked_before_a_pod_was_seen(cluster: Cluster) -> None:
+    """It is the local clock until the API server has answered, and that one may be wrong."""
+    asked: list[int] = []
+
+    def now() -> int:
+        asked.append(1)
+        return START
+
+    cluster.sources = LogSources([POD], replace(cluster.around(), now=now))
+    cluster.sources.start()
+    eventually(lambda: cluster.looks > 0)
+    assert asked == []
+    cluster.add("api-0").write(START + SECOND, b"new")
+    cluster.add("api-1").write(START + SECOND, b"new")
+    eventually(lambda: [*cluster.sink.got("pod", "api-0"), *cluster.sink.got("pod", "api-1")] == [b"new", b"new"])
+    assert asked == [1]
 
 
 def test_all_kinds_run_and_end_together(cluster: Cluster, tmp_path: Path) -> None:
