@@ -83,16 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help="last parts of module names; none: all")
     parser.add_argument("--only", default="", help="only mutants whose key contains this text")
+    parser.add_argument("--again", type=Path, help="only mutants that this file, a former run's output, names")
     parser.add_argument("--quick", action="store_true", help="leave out the long tests: more survivors")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     options = parser.parse_args(arguments)
     explained = EXPLAINED.read_text(encoding="utf-8") if EXPLAINED.exists() else ""
+    former = options.again.read_text(encoding="utf-8") if options.again else None
     unexplained = 0
     for target in TARGETS:
         short = target.module.rpartition(".")[2]
         if options.modules and short not in options.modules:
             continue
         found = [mutant for mutant in _mutants_of(target) if options.only in mutant.key]
+        if former is not None:
+            found = [mutant for mutant in found if f"`{short} {mutant.key}`" in former]
         if options.list:
             for mutant in found:
                 print(f"{short}:{mutant.line} {mutant.key}")
