@@ -326,7 +326,8 @@ def test_the_time_is_kept_as_the_program_wrote_it(stamp: Any) -> None:
 
 
 def test_data_that_is_no_object_says_nothing() -> None:
-    for data in ([], "x", 1, None):
+    nothing: list[object] = []
+    for data in (nothing, "x", 1, None):
         line = steno("Request failed: 503: {}", data={}).replace(b'"data":{}', f'"data":{json.dumps(data)}'.encode())
         reading = recognise(line)
         assert reading is not None
