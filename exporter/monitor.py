@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.config import LogSourceConfig
     from exporter.logs.metrics import LogMetrics
     from exporter.logs.sources.base import SourceStatus
+    from exporter.logs.sources.handover import Handover
     from foundation.config import FoundationConfig, ProbeConfig
     from foundation.kube.client import KubeClient
     from foundation.layout import Layout
@@ -70,6 +71,7 @@ class Monitor:
         executor: Executor,
         resolver: Resolver,
         log_metrics: LogMetrics,
+        handover: Handover | None = None,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -103,6 +105,7 @@ class Monitor:
             cluster=self.cluster,
             layout=self._layout,
             account=self._account,
+            handover=handover,
         )
         self.probes = ProbeHistory(recent=30, failures=30)
         self._failures: Counter[tuple[str, Cause]] = Counter()
@@ -224,9 +227,11 @@ class Monitor:
         self._count(before, look)
 
     def _layout_problem(self, look: Look) -> str:
-        if look.layout is None and not look.problems:
-            return f"there are no pods in the namespace {self.namespace}, if there is such a namespace"
-        return look.problems.get("layout", "")
+        if look.layout is not None or "layout" in look.problems:
+            return look.problems.get("layout", "")
+        if "pods" in look.problems:
+            return "it is told by the pods, and these are not known"
+        return f"there are no pods in the namespace {self.namespace}, if there is such a namespace"
 
     def _count(self, before: Look | None, look: Look) -> None:
         known = () if before is None else before.probes()

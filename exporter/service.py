@@ -21,6 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from exporter.config import ExporterConfig, load_config
 from exporter.logs.metrics import LogMetrics
+from exporter.logs.sources.handover import Handover
 from exporter.monitor import Monitor
 from exporter.page import foundation_view
 from exporter.probe_once import ProbeOnce
@@ -70,6 +71,7 @@ class Exporter:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._log_metrics = LogMetrics(self.registry)
+        self._handover = Handover()
         self._reloaded = Gauge(
             "stager_exporter_config_last_reload_successful",
             "Whether the newest configuration file is the one in force.",
@@ -119,6 +121,7 @@ class Exporter:
     def stop(self) -> None:
         """End all watching; about two seconds at the most."""
         _stop(self._monitors.values())
+        self._handover.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         for client in self._clients.values():
             client.close()
@@ -184,6 +187,7 @@ class Exporter:
             executor=self._executor,
             resolver=self._resolver,
             log_metrics=self._log_metrics,
+            handover=self._handover,
             monotonic=time.monotonic,
             wall=time.time,
         )

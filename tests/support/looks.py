@@ -45,9 +45,16 @@ def refused(name: str) -> ProbeResult:
 def seen(name: str, role: str, *, ready: bool = True) -> PodSeen:
     container = Container(name="diego-api", ready=ready, restarts=2, id="c", started=1.0, ended=None, waiting="")
     return PodSeen(
-        name=name, namespace="cf", uid=f"uid-{name}", resource_version="1", ip="127.0.0.1", labels=MappingProxyType({}), phase="Running",
-        ready=ready, created=1.0, deleted=None, grace=30.0, containers=(container,),
-    )  # fmt: skip
+        namespace="cf",
+        name=name,
+        uid=f"uid-{name}",
+        resource_version="1",
+        ip="127.0.0.1",
+        phase="Running",
+        ready=ready,
+        created=1.0,
+        containers=(container,),
+    )
 
 
 def pod(name: str, found: ProbeResult | None, *, active: bool | None = False, role: str = "bbs") -> PodLook:
