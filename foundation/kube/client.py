@@ -15,6 +15,7 @@ import threading
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import urlencode
 
@@ -23,8 +24,6 @@ import yaml
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, load_kube_config
 from kubernetes.config.incluster_config import InClusterConfigLoader
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -35,6 +34,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.ssl_ import create_urllib3_context
 
+from foundation.kube.connections import Patience, be_patient
 from foundation.kube.errors import (
     ConfigurationProblem,
     KubeError,
@@ -107,6 +107,7 @@ _PATCH_TYPES = {
     "json": "application/json-patch+json",
 }
 _CHUNK = 1 << 16
+_MOST_PAGES = 1000
 
 
 def keepalive() -> list[tuple[int, int, int]]:
@@ -198,8 +199,8 @@ class KubeClient:
         # Streams hold their connection for minutes; in the same pool they would push short requests out of it.
         configuration.connection_pool_maxsize = streams
         self._long: urllib3.PoolManager = ApiClient(configuration).rest_client.pool_manager
-        self._opening = threading.local()
-        _watch_connections(self._long, self._opening)
+        for pool in (self._short, self._long):
+            be_patient(pool, self._mine)
 
     @classmethod
     def connect(
@@ -240,7 +241,7 @@ class KubeClient:
         return self._seen_time
 
     def answer_date(self) -> float | None:
-        """The Date header of the newest answer that this thread got (Unix seconds, whole); None without a usable one."""
+        """The Date header of the newest answer to this thread (Unix seconds, whole); None without a usable one."""
         date: float | None = getattr(self._mine, "date", None)
         return date
 
@@ -334,13 +335,20 @@ class KubeClient:
         try:
             with self._auth_lock:  # the refresh rewrites the shared configuration
                 settings = self.configuration.auth_settings()
-        except (ConfigException, OSError, ValueError, TypeError, KeyError) as e:
+        except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, SubprocessError) as e:
             raise Unauthorized(f"cannot read the credentials: {e}", target=target, reason="NoCredentials") from e
         # The in-cluster loader keeps a final newline of the token file, which no header may hold.
         found: dict[str, str] = {}
         for setting in cast("dict[str, Json]", settings).values():
             if setting["in"] == "header" and setting["value"]:
-                found[str(setting["key"])] = str(setting["value"]).strip()
+                value = str(setting["value"]).strip()
+                if not (value.isascii() and value.isprintable()):
+                    # Found here, as http.client would repeat the whole token in its complaint.
+                    words = (
+                        "the credentials hold a character that no HTTP header may hold: is the token's file damaged?"
+                    )
+                    raise Unauthorized(words, target=target, reason="NoCredentials")
+                found[str(setting["key"])] = value
         return found
 
     def tls_context(self) -> ssl.SSLContext:
@@ -382,20 +390,11 @@ class KubeClient:
 
     def open_long(self, target: Target, path: str, query: Query | None, read_timeout: float, stream: Stream) -> None:
         """Send a stream's request and give it its response."""
-        self._opening.stream = stream
-        try:
-            stream.response = self._send(
-                "GET",
-                target,
-                path,
-                pool=self._long,
-                query=query,
-                body=None,
-                content_type=None,
-                read_timeout=read_timeout,
-            )
-        finally:
-            self._opening.stream = None
+        patience = Patience(self._clock, read_timeout, read_timeout, stream.attach)
+        stream.response = self._send(
+            "GET", target, path, pool=self._long, query=query, body=None, content_type=None, patience=patience
+        )
+        patience.without_end()
 
     def _send(
         self,
@@ -407,52 +406,53 @@ class KubeClient:
         query: Query | None,
         body: object | None,
         content_type: str | None,
-        read_timeout: float,
+        patience: Patience,
     ) -> BaseHTTPResponse:
         headers = {"Accept": "application/json, */*", "User-Agent": self._user_agent, **self.credentials(target)}
         if content_type:
             headers["Content-Type"] = content_type
         words = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (query or {}).items()}
-        self._mine.date = None
+        self._mine.date, self._mine.patience = None, patience
         try:
             response = pool.request(
                 method,
                 self.host + path + ("?" + urlencode(words) if words else ""),
                 body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
                 headers=headers,
-                timeout=urllib3.Timeout(connect=self.connect_timeout, read=read_timeout),
+                timeout=urllib3.Timeout(connect=self.connect_timeout, read=patience.left()),
                 retries=False,
                 preload_content=False,
             )
         except (HTTPError, OSError, ValueError) as e:
-            raise self.unreachable(target, e, read_timeout) from e
+            raise self.unreachable(target, e, patience.waited) from e
         self._note_date(response.headers.get("Date"))
         if not 200 <= response.status < 300:
-            raise from_answer(target, response.status, response.headers, self._body(target, response, lenient=True))
+            said = self._body(target, response, patience, lenient=True)
+            raise from_answer(target, response.status, response.headers, said)
         return response
 
     def _note_date(self, date: str | None) -> None:
         self._mine.date = None
-        with contextlib.suppress(ValueError):  # no Date, or one that a proxy garbled: keep the older
-            self._mine.date = parsedate_to_datetime(date or "").timestamp()
-            self._seen_time = (self._mine.date, self._clock())
+        with contextlib.suppress(ValueError, OverflowError):  # no Date, or one that a proxy garbled: keep the older
+            told = parsedate_to_datetime(date or "")
+            if told.tzinfo is not None:
+                self._mine.date = told.timestamp()
+                self._seen_time = (self._mine.date, self._clock())
 
-    def _body(self, target: Target, response: BaseHTTPResponse, *, lenient: bool = False) -> bytes:
+    def _body(self, target: Target, response: BaseHTTPResponse, patience: Patience, *, lenient: bool = False) -> bytes:
         """The whole answer within the total time and size; `lenient`: what came of it, for an error's words."""
         parts: list[bytes] = []
-        size, until, done = 0, self._clock() + self.total_timeout, False
+        size, done = 0, False
         try:
             while chunk := response.read1(_CHUNK):
                 parts.append(chunk)
                 size += len(chunk)
                 if size > self._max_answer:
                     raise NotUnderstood(f"the answer is longer than {self._max_answer} bytes", target=target)
-                if self._clock() > until:
-                    raise self.unreachable(target, TimeoutError(), self.total_timeout)
             done = True
         except (HTTPError, OSError, ValueError) as e:
             if not lenient:
-                raise self.unreachable(target, e, self.read_timeout) from e
+                raise self.unreachable(target, e, patience.waited) from e
         except KubeError:
             if not lenient:
                 raise
@@ -473,6 +473,7 @@ class KubeClient:
         body: object | None = None,
         content_type: str = "application/json",
     ) -> Json:
+        patience = Patience(self._clock, self.read_timeout, self.total_timeout, None)
         response = self._send(
             method,
             target,
@@ -481,9 +482,9 @@ class KubeClient:
             query=query,
             body=body,
             content_type=None if body is None else content_type,
-            read_timeout=self.read_timeout,
+            patience=patience,
         )
-        raw = self._body(target, response)
+        raw = self._body(target, response, patience)
         try:
             answer: object = json.loads(raw)
         except (ValueError, RecursionError) as e:
@@ -496,7 +497,7 @@ class KubeClient:
     def _pages(self, target: Target, path: str, query: dict[str, str | int | bool]) -> tuple[list[object], str]:
         found: list[object] = []
         query.setdefault("limit", 500)
-        while True:
+        for _ in range(_MOST_PAGES):
             answer = self._json("GET", target, path, query=query)
             items, metadata = answer.get("items"), answer.get("metadata")
             # Go writes an empty slice as null where the field is not initialised; a missing field is no list at all.
@@ -511,6 +512,7 @@ class KubeClient:
             if token == query.get("continue"):
                 raise NotUnderstood("the list goes round in circles: its continue token repeats", target=target)
             query["continue"] = token
+        raise NotUnderstood(f"the list does not end after {_MOST_PAGES} pages", target=target)
 
 
 class Stream:
@@ -605,34 +607,3 @@ class Stream:
             self._sock = None
         if self.response is not None:
             self.response.close()
-
-
-def _watch_connections(pool: urllib3.PoolManager, opening: threading.local) -> None:
-    """Make the pool's connections tell the stream that is being opened in this thread which socket it waits on.
-
-    urllib3 hands out the response only after the headers came; a server that never sends them would otherwise hold the
-    thread until its time limit, whatever `close()` does.
-    """
-
-    def tell(connection: HTTPConnection) -> None:
-        stream: Stream | None = getattr(opening, "stream", None)
-        if stream is not None:
-            stream.attach(connection.sock)
-
-    class Plain(HTTPConnection):
-        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
-            tell(self)
-            return super().getresponse()
-
-    class Secure(HTTPSConnection):
-        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
-            tell(self)
-            return super().getresponse()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    pool.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}

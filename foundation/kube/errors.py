@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_MESSAGE = 500
+_LONGEST_WAIT = 86400
+"""Seconds: what a server asks to wait beyond that is no wait but a slip."""
 
 
 def one_line(text: str) -> str:
@@ -154,14 +156,14 @@ def from_status(target: Target, status: int, answer: object, retry_after: float 
     except ValueError:
         phrase = ""
     asked = details.get("retryAfterSeconds") if isinstance(details, dict) else None
-    if retry_after is None and isinstance(asked, int | float) and asked > 0:
+    if retry_after is None and isinstance(asked, int | float) and 0 < asked <= _LONGEST_WAIT:
         retry_after = float(asked)
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else KubeError)
     return kind(
         message if isinstance(message, str) and message.strip() else "the server gave no reason",
         target=target,
         status=status,
-        reason=reason if isinstance(reason, str) and reason else phrase,
+        reason=one_line(reason)[:100] if isinstance(reason, str) and reason else phrase,
         retry=status == 429 or status >= 500,
         retry_after=retry_after,
     )
@@ -171,9 +173,11 @@ def from_answer(target: Target, status: int, headers: Mapping[str, str], body: b
     """The error for a whole HTTP answer, whose body may be a Status object, plain text (a proxy's) or nothing."""
     try:
         answer: object = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         answer = {"message": body[:2000].decode("utf-8", "replace")}
     wait = headers.get("Retry-After") or headers.get("retry-after") or ""
-    return from_status(target, status, answer, float(wait) if wait.isascii() and wait.isdigit() else None)
+    return from_status(
+        target, status, answer, float(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else None
+    )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from foundation.kube.client import KubeClient
 
+_VERB = "get"
+"""What RBAC calls a WebSocket's upgrade, a GET (kubernetes-client/python#2084); newer servers want `create` as well."""
 _STDOUT, _STDERR, _STATUS = 1, 2, 3
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 _KEPT_STDERR = 64 << 10
@@ -71,7 +73,7 @@ def exit_status(status: bytes) -> tuple[int | None, str]:
         for cause in causes:
             if isinstance(cause, dict) and cause.get("reason") == "ExitCode":
                 code = str(cause.get("message", ""))
-                if code.isascii() and code.isdigit():
+                if code.isascii() and code.isdigit() and len(code) < 10:
                     return int(code), ""
     words = answer.get("message") or answer.get("reason") or "the server reported a failure without a reason"
     return None, one_line(str(words))
@@ -91,6 +93,7 @@ class _Channels:
         self._sock: socket.socket | None = None
         self._lock = threading.Lock()
         self.closing = threading.Event()
+        self._late = False
         self.status = b""
         """What channel 3 said so far."""
 
@@ -103,7 +106,7 @@ class _Channels:
             sock = self._connect(timeout, secure=secure)
             with self._lock:
                 self._sock = sock
-                if self.closing.is_set():
+                if self.closing.is_set() or self._late:
                     cut(sock)
             sock.settimeout(timeout)
             self._socket.connect(  # type: ignore[no-untyped-call]
@@ -124,7 +127,7 @@ class _Channels:
             raise client.unreachable(self._target, TimeoutError(), timeout) from e
         except (WebSocketException, OSError, ValueError) as e:
             self.drop()
-            late = self.closing.is_set()  # only then a broken connection means that our own time limit cut it
+            late = self.closing.is_set() or self._late  # then it was our own time limit that cut the connection
             raise client.unreachable(self._target, TimeoutError() if late else e, timeout) from e
 
     def _connect(self, timeout: float, *, secure: bool) -> socket.socket:
@@ -194,6 +197,13 @@ class _Channels:
             if self._sock is not None:
                 cut(self._sock)
 
+    def interrupt(self) -> None:
+        """The same for what took too long to open: the error will say so."""
+        with self._lock:
+            self._late = True
+            if self._sock is not None:
+                cut(self._sock)
+
     def drop(self) -> None:
         """Give the connection back, in the thread that used it."""
         with self._lock:
@@ -235,7 +245,7 @@ class ExecStream:
     ) -> None:
         """`idle_timeout`: seconds without a byte after which it ends as `idle`."""
         path = pod_exec_path(namespace, pod)
-        self._channels = _Channels(client, Target.of("create", path), path, command, container)
+        self._channels = _Channels(client, Target.of(_VERB, path), path, command, container)
         self._open_timeout, self._idle_timeout = client.read_timeout, idle_timeout
         self._opened = False
         self.ended: Literal["", "eof", "idle", "closed"] = ""
@@ -250,12 +260,19 @@ class ExecStream:
         if self._opened:
             return
         self._opened = True
+        # A timer over the whole of it: the library's time limit starts anew with every byte of the headers.
+        late = threading.Timer(self._open_timeout, self._channels.interrupt)
+        late.daemon = True
+        late.start()
         try:
             self._channels.open(self._open_timeout)
         except Unreachable:
             if not self._channels.closing.is_set():
                 raise
             self._end("closed")
+        finally:
+            late.cancel()
+            late.join()
 
     def __iter__(self) -> Self:
         return self
@@ -309,11 +326,11 @@ def run(  # noqa: PLR0917  # where, what, how long: read in that order
 ) -> ExecResult:
     """Run a command to its end within `timeout` seconds in all, keeping at most `max_output` bytes of its output.
 
-    Raises KubeError when it could not be started (Forbidden: verb create on pods/exec); once it runs, every failure is
-    a result without exit code, as part of the output may be worth having.
+    Raises KubeError when it could not be started (Forbidden: the server's words name the verb that lacks on pods/exec);
+    once it runs, every failure is a result without exit code, as part of the output may be worth having.
     """
     path = pod_exec_path(namespace, pod)
-    channels = _Channels(client, Target.of("create", path), path, command, container)
+    channels = _Channels(client, Target.of(_VERB, path), path, command, container)
     # One timer over everything: socket time limits start anew with every byte.
     late = threading.Timer(timeout, channels.close)
     late.daemon = True

@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 _LONGEST_EVENT = 16 << 20
 _HEALTHY_AFTER = 30.0
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_OVERDUE = 30.0
+"""Seconds by which a server may be late to end a watch, after which it is ended here."""
 
 
 class Watcher(Generic[T]):
@@ -137,7 +138,7 @@ class Watcher(Generic[T]):
         for thing in objects:
             try:
                 key, kept = self._read(thing)
-            except _UNREADABLE:
+            except Exception:  # noqa: BLE001  # one bad object must not cost the others, whatever its reader makes of it
                 self.malformed += 1
                 continue
             if kept is not None:
@@ -158,7 +159,7 @@ class Watcher(Generic[T]):
             "timeoutSeconds": seconds,
             "resourceVersion": version,
         }
-        silence = min(self._idle_timeout, seconds + 30.0)
+        silence = min(self._idle_timeout, seconds + _OVERDUE)
         with self._client.stream(self._path, query, silence, verb="watch") as stream:
             with self._lock:
                 self._stream = stream
@@ -175,7 +176,7 @@ class Watcher(Generic[T]):
                 opened_at, self.error = self._clock(), None
                 self._alive_at = opened_at
                 try:
-                    self._read_events(stream)
+                    self._read_events(stream, opened_at + seconds + _OVERDUE)
                 finally:
                     if self._clock() - opened_at >= _HEALTHY_AFTER:
                         self._healthy()
@@ -184,7 +185,8 @@ class Watcher(Generic[T]):
                     self._stream = None
         return self._backoff.next()
 
-    def _read_events(self, stream: Stream) -> None:
+    def _read_events(self, stream: Stream, until: float) -> None:
+        """Read to the stream's end; one that dribbles on after `until`, when it should have ended, is left there."""
         rest = b""
         for chunk in stream:
             *lines, rest = (rest + chunk).split(b"\n")
@@ -193,12 +195,14 @@ class Watcher(Generic[T]):
                     self._event(line)
             if len(rest) > _LONGEST_EVENT:
                 raise NotUnderstood(f"an event is longer than {_LONGEST_EVENT} bytes", target=self._target)
+            if self._clock() > until:
+                return
 
     def _event(self, line: bytes) -> None:
         try:
             event = json.loads(line)
             kind, thing = event["type"], event["object"]
-        except (*_UNREADABLE, RecursionError) as e:
+        except (ValueError, TypeError, KeyError, RecursionError) as e:
             start = line[:60].decode("utf-8", "replace")
             raise NotUnderstood(f"not a watch event: {start!r}", target=self._target) from e
         if kind == "ERROR":
@@ -209,7 +213,7 @@ class Watcher(Generic[T]):
         try:
             if kind != "BOOKMARK":
                 self._apply(kind, thing)
-        except _UNREADABLE:
+        except Exception:  # noqa: BLE001  # as in _list
             self.malformed += 1
         else:
             self._healthy()
@@ -242,7 +246,7 @@ class Watcher(Generic[T]):
 
 
 def _key(thing: object) -> str:
-    """`namespace/name` of an object; raises one of _UNREADABLE."""
+    """`namespace/name` of an object; raises TypeError, KeyError or ValueError where it has none."""
     if not isinstance(thing, dict):
         raise TypeError("not an object")
     metadata = thing["metadata"]

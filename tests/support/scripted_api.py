@@ -97,7 +97,10 @@ class Exchange(BaseHTTPRequestHandler):
                 return
 
     def head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
+        if "Date" in headers:
+            self.send_response_only(status)  # the other adds a Date of its own
+        else:
+            self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -128,7 +128,7 @@ class TestRun:
 
     def test_a_server_that_never_upgrades(self, api: ScriptedApi, client: KubeClient) -> None:
         api.on("GET", EXEC, silence)
-        with pytest.raises(Unreachable, match=r"cannot create pods/exec api-0 in namespace cf: no answer .* 0\.3 s"):
+        with pytest.raises(Unreachable, match=r"cannot get pods/exec api-0 in namespace cf: no answer .* 0\.3 s"):
             nc(client, timeout=0.3)
 
     def test_too_much_output(self, api: ScriptedApi, client: KubeClient) -> None:
@@ -147,13 +147,13 @@ class TestRun:
         api.on("GET", EXEC, status(code, reason, "so it is"))
         with pytest.raises(kind) as caught:
             nc(client)
-        assert str(caught.value) == f"cannot create pods/exec api-0 in namespace cf: {code} {reason}: so it is"
-        assert (caught.value.verb, caught.value.resource) == ("create", "pods/exec")
+        assert str(caught.value) == f"cannot get pods/exec api-0 in namespace cf: {code} {reason}: so it is"
+        assert (caught.value.verb, caught.value.resource) == ("get", "pods/exec")
 
     @pytest.mark.parametrize("answer", [reply({}), reply(b"", 302, {"Location": "http://127.0.0.1:1/"}), reset])
     def test_no_upgrade_is_an_error(self, api: ScriptedApi, client: KubeClient, answer: object) -> None:
         api.on("GET", EXEC, answer)  # type: ignore[arg-type]
-        with pytest.raises(KubeError, match="cannot create pods/exec"):
+        with pytest.raises(KubeError, match="cannot get pods/exec"):
             nc(client)
 
     def test_a_status_without_end(self, api: ScriptedApi, client: KubeClient) -> None:

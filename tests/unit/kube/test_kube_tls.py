@@ -98,5 +98,5 @@ def test_a_missing_ca_file_is_said(api: ScriptedApi, ca: trustme.CA, tmp_path: P
         (tmp_path / "ca.pem").unlink()
         with pytest.raises(Unreachable, match="cannot get pods"):
             kube.get(POD)
-        with pytest.raises(Unreachable, match="cannot create pods/exec"):
+        with pytest.raises(Unreachable, match="cannot get pods/exec"):
             run(kube, "cf", "api-0", "api", ["true"], timeout=5)
