@@ -1,7 +1,7 @@
-"""Removes from text what looks like a secret, before it is stored where more people can read than the log's own readers.
+"""Removes from text what looks like a secret, before it is stored where other people read than those of the log itself.
 
-Best effort, and on the side of removing too much. It knows values by the name before them (password, token, secret, key,
-authorization, cookie and their like; as JSON, key=value, header, option or XML), credentials in URLs and database
+Best effort, and on the side of removing too much. It knows values by the name before them (password, token, secret,
+key, authorization, cookie and their like; as JSON, key=value, header, option or XML), credentials in URLs and database
 addresses, bearer and basic credentials, JSON web tokens, the keys of some providers, PEM blocks and lines of base64. It
 does not know a secret that stands alone as a plain word, one whose name is on another line, or one behind an encoding.
 
@@ -160,7 +160,7 @@ def _without_credentials(word: str) -> str:
     if server:
         word = REDACTED + word[server.start() :]
     start, end = word.find("://"), word.rfind("@")
-    if 0 <= start < end:
+    if 0 <= start < end and not word.startswith("@sha256:", end):  # docker-pullable://image@sha256:...
         before = word[start + 3 : end]
         alone = not any(mark in before for mark in "/?#")
         if alone or (":" in re.split(r"[/?#]", before, maxsplit=1)[0] and not _HOST_AND_PORT.match(before)):
