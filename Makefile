@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test lint bench mutants lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test   the tests (ARGS go to pytest)"
 	@echo "make lint   linters, types, the house's import contracts"
 	@echo "make bench  the measured comparisons"
+	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (half an hour and more)"
 	@echo "make setup  only the virtual environment"
 
 setup: $(READY)
@@ -39,6 +40,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lock:
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \

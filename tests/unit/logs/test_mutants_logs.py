@@ -213,6 +213,17 @@ READINGS: list[tuple[bytes, Reading]] = [
         Reading(kind="app_log", description="x\ny", cause="other"),
     ),
     (b"Failed 'curl http://x/ping' on attempt 4", Reading(kind="noise")),
+    (b"Failed 'curl x\ny' on attempt 12", Reading(kind="noise")),
+    (
+        steno("Request to the diego backend failed with error: A::B - first\nsecond: timeout"),
+        Reading(
+            kind="cc_diego_retry",
+            timestamp=AT,
+            error_class="A::B",
+            description="first\nsecond: timeout",
+            cause="timeout",
+        ),
+    ),
 ]
 
 
@@ -376,6 +387,30 @@ def test_messages_of_other_parts_of_cloud_controller() -> None:
     assert recognise(steno("sync-failed")[:90]) is not None
 
 
+@pytest.mark.parametrize(
+    ("form", "letter", "shortest", "longest"),
+    [
+        ('{"timestamp":1.5,"message":"Started @ \\"/\\"","source":"cc.api"}', "N", 1, 20),
+        ('{"message":"Request to the diego backend failed with error: @ - x","source":"cc.api"}', "N", 1, 100),
+        ('{"message":"diego.staging.@.finished","source":"cc.api"}', "n", 1, 40),
+        ("[UTC Feb  5 14:50:15] info     : '@' start", "n", 1, 100),
+        ("[@ Feb  5 14:50:15] info     : 'bbs' start", "N", 3, 5),
+        ("last message repeated @ times", "1", 1, 9),
+    ],
+)
+def test_names_that_just_fit(form: str, letter: str, shortest: int, longest: int) -> None:
+    for size in (shortest - 1, shortest, longest, longest + 1):
+        known = shortest <= size <= longest
+        assert (recognise(form.replace("@", letter * size).encode()) is not None) is known, size
+
+
+def test_the_longest_host_of_a_database() -> None:
+    for size, hint in ((100, True), (101, False)):
+        reading = recognise(lager("bbs.x", data={"error": f"dial tcp {'h' * size}:5432: i/o timeout"}))
+        assert reading is not None
+        assert reading.db_down_hint is hint
+
+
 def test_error_names() -> None:
     assert error_name(None) is None
     assert error_name("CF-A") == "A"
@@ -411,6 +446,8 @@ def test_bodies_that_are_no_answers_of_cloud_controller() -> None:
         ({"log_level": 3}, "fatal"),
         ({"log_level": 4}, None),
         ({"log_level": "2"}, None),
+        ({"log_level": [2]}, None),
+        ({"log_level": {}}, None),
         ({"level": "info", "log_level": 2}, "info"),
         ({}, None),
     ],
@@ -518,6 +555,49 @@ def test_an_access_line_ends_with_its_last_field(end: bytes) -> None:
     assert (recognise(nginx().rstrip() + end) is not None) is (not end)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("api.cf - ", " - "),
+        ("[02/Feb/2019:10:00:31 +0000]", "[02/Feb/2019:]"),
+        ("[02/Feb/2019:10:00:31 +0000]", "[2/Feb/2019:10:00:31 +0000]"),
+        ("[02/Feb/2019:10:00:31 +0000]", "[02/Feb/2019:10:00:31 +0000"),
+        (" 200 421 ", " 20 421 "),
+        (" 200 421 ", " 200  "),
+        (" 200 421 ", " 200 - "),
+        (f"request_id:{ID}", "request_id:"),
+        ("response_time:0.25", "response_time:"),
+        (" response_time:0.25", ""),
+        (" vcap_request_id:", " other_request_id:"),
+    ],
+)
+def test_lines_that_only_resemble_nginxs(old: str, new: str) -> None:
+    assert old in nginx().decode()
+    assert recognise(nginx().decode().replace(old, new).encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("api.cf - ", " - "),
+        ("[2021-06-01T10:00:01.004Z]", "[2021-06-01T]"),
+        ("[2021-06-01T10:00:01.004Z]", "[2021-06-01 10:00:01.004Z]"),
+        (" 502 58 361 ", " 50 58 361 "),
+        (" 502 58 361 ", " 502  361 "),
+        (" 502 58 361 ", " 502 58  "),
+        (' "-" "cf/7 (x)"', ' "-"'),
+        ('HTTP/1.1" ', "HTTP/1.1 "),
+    ],
+)
+def test_lines_that_only_resemble_gorouters(old: str, new: str) -> None:
+    assert old in gorouter().decode()
+    assert recognise(gorouter().decode().replace(old, new, 1).encode()) is None
+
+
+def test_a_newline_that_a_client_sent_does_not_end_an_access_line() -> None:
+    assert recognise(nginx().replace(b"10.0.0.4,", b"10.0.0.4,\n")) is not None
+
+
 # --- monit, syslog, the command line ---
 
 
@@ -528,6 +608,7 @@ def test_an_access_line_ends_with_its_last_field(end: bytes) -> None:
         b"[UT Feb  5 14:50:15] error    : 'bbs' process is not running",
         b"[utc Feb  5 14:50:15] error    : 'bbs' process is not running",
         b"[UTC Feb  5 14:50:15] error    : '' process is not running",
+        b"[UTC Feb  5 14:50:15]     : 'bbs' process is not running",
         b"x last message repeated 3 times",
         b"last message repeated 3 times more",
         b"last message repeated x times",
