@@ -8,16 +8,23 @@ import signal
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+try:
+    from simulator.cluster import DEFAULT_SPEED, Cluster, Options
+except ModuleNotFoundError as missing:
+    sys.exit(f"stager-demo: needs {missing.name}: pip install '.[demo]', or use make demo")
 from simulator.clock import Timing
-from simulator.cluster import DEFAULT_SPEED, Cluster, Options
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
-from simulator.play import PlayError, play
+from simulator.play import PlayError, StoppedError, play
+
+_PLAY_GRACE = 10.0
+"""Seconds of termination grace in the play: a tenth of SCF's 600 s would be a minute of nothing to see."""
 
 
 def _listen(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int]:
@@ -53,9 +60,28 @@ def _epilog() -> str:
     show_default=True,
     help="How many times faster than a real foundation things happen.",
 )
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=1),
+    help="Seconds that a hung process may take to be deleted.  [default: 600 / SPEED; 10 in the play]",
+)
 @click.option("--play", "play_it", is_flag=True, help="Play the incident beside a running exporter, then stay up.")
 @click.option("--once", is_flag=True, help="Play it, and end: exit 0 if it recovered.")
-@click.option("--json", "as_json", is_flag=True, help="With --once: print nothing but a summary of what was seen when.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON only: with --once a summary of what was seen when, else one line with the addresses.",
+)
+@click.option("--no-traffic", is_flag=True, help="Let nobody send requests: Cloud Controller then logs nothing.")
+@click.option(
+    "--no-crd", is_flag=True, help="Do not serve Remediations until somebody creates their CustomResourceDefinition."
+)
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append every request to the Kubernetes API to this file, one JSON object per line.",
+)
 @click.version_option(version("stager-medic"))
 def main(
     *,
@@ -65,22 +91,36 @@ def main(
     listen: tuple[str, int],
     state_dir: Path | None,
     speed: float,
+    grace: float | None,
     play_it: bool,
     once: bool,
     as_json: bool,
+    no_traffic: bool,
+    no_crd: bool,
+    journal: Path | None,
 ) -> None:
     """Run simulated Cloud Foundry foundations on loopback until Ctrl-C."""
-    if as_json and not once:
-        raise click.UsageError("--json goes with --once")
+    if as_json and play_it and not once:
+        raise click.UsageError("with --play, --json needs --once")
     if incident and (play_it or once):
         raise click.UsageError("--play and --once bring their own incident")
+    timing = Timing().scaled(speed)
+    if grace is not None or play_it or once:
+        timing = replace(timing, grace=min(timing.grace, _PLAY_GRACE) if grace is None else grace)
     cluster = Cluster(
         Options(
-            foundations=foundations, layout=layout, address=listen[0], port=listen[1], timing=Timing().scaled(speed)
+            foundations=foundations,
+            layout=layout,
+            address=listen[0],
+            port=listen[1],
+            timing=timing,
+            traffic=not no_traffic,
+            remediations=not no_crd,
+            journal=journal,
         )
     )
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     with contextlib.ExitStack() as stack:
         try:
@@ -102,11 +142,13 @@ def main(
             click.echo(f"stager-demo: {error}", err=True)
             sys.exit(2)
         if not (play_it or once):
-            click.echo(_welcome(cluster, config))
+            click.echo(json.dumps(_addresses(cluster, config)) if as_json else _welcome(cluster, config))
             stop.wait()
             return
         try:
-            exporter, summary = play(cluster, config, lambda line: None if as_json else click.echo(line))
+            exporter, summary = play(cluster, config, lambda line: None if as_json else click.echo(line), stop)
+        except StoppedError:
+            sys.exit(130)
         except PlayError as error:
             click.echo(
                 json.dumps({"recovered": False, "problem": str(error)}) if as_json else str(error), err=not as_json
@@ -118,6 +160,25 @@ def main(
         if not once:
             click.echo(f"\nIt stays up: open {exporter.url}, Ctrl-C ends it. By hand:\n\n{_welcome(cluster, config)}")
             stop.wait()
+
+
+def _addresses(cluster: Cluster, config: Path) -> dict[str, object]:
+    """Give what a program needs to find everything."""
+    return {
+        "kubernetes": cluster.url,
+        "control": f"{cluster.api.control_url}/simulator",
+        "kubeconfig": str(config.with_name("kubeconfig")),
+        "exporter_yml": str(config),
+        "foundations": {
+            name: {
+                "namespace": site.foundation.namespace,
+                "layout": site.foundation.layout.name,
+                "service": f"{site.foundation.service_address}:8889",
+                "database": f"{site.foundation.database_address}:5432",
+            }
+            for name, site in cluster.sites.items()
+        },
+    }
 
 
 def _welcome(cluster: Cluster, config: Path) -> str:

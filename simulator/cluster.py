@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Self
 
 import yaml
 
+from simulator.api.custom import REMEDIATION_DEFINITION, install
 from simulator.api.errors import ApiError
+from simulator.api.journal import Journal
 from simulator.api.resources import PODS
 from simulator.api.server import ApiServer
 from simulator.api.store import Store
 from simulator.clock import SystemClock, Timing
 from simulator.commands import Shell
 from simulator.front import ServiceFront
-from simulator.incidents import INCIDENTS, NotApplicableError, incident_named
+from simulator.incidents import INCIDENTS, NotApplicableError, afflict, incident_named
 from simulator.layouts import layout_named
 from simulator.net import Block
 from simulator.servers.bbs import BBSServer
@@ -33,7 +35,7 @@ from simulator.traffic import Traffic
 from simulator.world import Foundation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from simulator.api.objects import Json
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 BBS_PORT, LOCKET_PORT, DATABASE_PORT = 8889, 8891, 5432
 DEFAULT_SPEED = 10.0
+_FEW = 4
+"""Up to so many foundations get fine steps and a probe every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class Options:
     timing: Timing = field(default_factory=lambda: Timing().scaled(DEFAULT_SPEED))
     traffic: bool = True
     """Whether users send requests, so that Cloud Controller writes logs."""
+    remediations: bool = True
+    """Whether the CustomResourceDefinition of Remediations is there from the start."""
+    journal: Path | None = None
+    """A file to append every request to, one JSON object per line."""
     seed: int | None = None
 
 
@@ -89,7 +97,8 @@ class Cluster:
         self.clock: Clock = clock or SystemClock()
         self.store = Store(self.clock.time, self.options.seed)
         self.authority = Authority.create()
-        self.api = ApiServer(self.store, self.clock, self, self)
+        self.api = ApiServer(self.store, self.clock, self, self, Journal(self.options.journal))
+        self.api.faults.random.seed(self.options.seed)
         self._random = random.Random(self.options.seed)
         self._loop = ServerLoop()
         self._sites: dict[str, Site] = {}
@@ -106,6 +115,8 @@ class Cluster:
         self._loop.start()
         self._started = True
         try:
+            if self.options.remediations:
+                install(self.store, REMEDIATION_DEFINITION)
             for number in range(1, self.options.foundations + 1):
                 self._add(number)
             self._drive_once()
@@ -182,7 +193,7 @@ class Cluster:
 
     def _drive(self) -> None:
         # Fifty foundations take a while each; nobody looks more often than this at one of many.
-        pause = 0.02 if len(self._sites) < 5 else 0.1
+        pause = 0.02 if len(self._sites) <= _FEW else 0.1
         while not self._stopping.wait(pause):
             try:
                 self._drive_once()
@@ -276,12 +287,7 @@ class Cluster:
             "incidents": [
                 {"name": incident.name, "verdict": incident.verdict, "about": incident.about} for incident in INCIDENTS
             ],
-            "faults": {
-                "mode": self.api.faults.mode,
-                "delay": self.api.faults.delay,
-                "clock_skew": self.api.faults.clock_skew,
-                "rules": len(self.api.faults.rules),
-            },
+            "faults": self.api.faults.as_json(),
         }
 
     def _shown(self, site: Site) -> Json:
@@ -321,13 +327,29 @@ class Cluster:
                 "failed_pushes": dict(site.traffic.counted),
             }
 
-    def kubeconfig(self) -> Json:
-        """Give a kubeconfig for the API server."""
+    def afflict(self, pod: str, troubles: Json, foundation: str = "") -> None:
+        """Break or mend one pod, and have it show on the ports before returning.
+
+        `troubles` says for `bbs`, `locket` and `label` what they shall be (see `simulator.incidents.afflict`). Raises
+        NotApplicableError, ApiError 404.
+        """
+        site = self.site(foundation)
+        with site.foundation.lock:
+            if pod not in site.foundation.pods:
+                raise ApiError(404, f'pods "{pod}" not found')
+            afflict(site.foundation, site.foundation.pods[pod], troubles)
+        self._drive_once()
+
+    def kubeconfig(self, identity: str = "") -> Json:
+        """Give a kubeconfig for the API server; with an identity, its requests carry that as bearer token.
+
+        The journal and the fault rules tell clients apart by it.
+        """
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "simulated", "cluster": {"server": self.url}}],
-            "users": [{"name": "simulated", "user": {}}],
+            "users": [{"name": "simulated", "user": {"token": identity} if identity else {}}],
             "contexts": [
                 {
                     "name": "simulated",
@@ -363,6 +385,8 @@ class Cluster:
                 "role": "api",
                 "path": "/var/vcap/sys/log/cloud_controller_ng/cloud_controller_ng.log",
             }
+        # Many foundations probed every second would keep this machine busy with handshakes alone.
+        many = len(self._sites) > _FEW
         return {
             "foundations": [
                 {
@@ -388,7 +412,7 @@ class Cluster:
                 }
                 for site in self._sites.values()
             ],
-            "probe": {"interval": "1s", "timeout": "1s"},
+            "probe": {"interval": "5s", "timeout": "3s"} if many else {"interval": "1s", "timeout": "1s"},
             "logs": [source],
             "exporter": {"web": {"listen": "127.0.0.1:9717"}},
         }
@@ -450,13 +474,18 @@ class Cluster:
         self.store.get(PODS, namespace, name)
         raise ApiError(400, f'pod "{name}" is on no node')
 
-    def control(self, method: str, parts: list[str], body: object) -> Json:
+    def control(self, method: str, parts: list[str], query: Mapping[str, str], body: object) -> Json:
         """Answer a request under /simulator; raises ApiError."""
         match method, parts:
             case "GET", []:
                 return self.state()
             case "GET", ["requests"]:
-                return {"requests": self.api.journal.as_json()}
+                after = query.get("after", "0")
+                if not after.isdecimal():
+                    raise ApiError(400, f"after: a number is expected, got {after!r}")
+                return {"requests": self.api.journal.as_json(everything="all" in query, after=int(after))}
+            case "GET", ["kubeconfig"]:
+                return self.kubeconfig(query.get("identity", ""))
             case "POST", ["faults"] if isinstance(body, dict):
                 self.api.change_faults(body)
                 return {"changed": True}
@@ -467,6 +496,12 @@ class Cluster:
                 except NotApplicableError as error:
                     raise ApiError(422, str(error)) from error
                 return {"foundation": name, "incidents": self.incidents(name)}
+            case "POST", ["foundations", name, "pods", pod] if isinstance(body, dict):
+                try:
+                    self.afflict(pod, body, self.site(name).foundation.name)
+                except NotApplicableError as error:
+                    raise ApiError(422, str(error)) from error
+                return {"foundation": name, "pod": pod, "changed": True}
             case "POST", ["foundations", name, "pods", pod, "push"]:
                 try:
                     self.site(name).traffic.push(pod)

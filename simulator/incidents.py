@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from simulator.api.objects import Json
     from simulator.layouts import RoleSpec
+    from simulator.pod import Pod
     from simulator.world import Foundation
 
     Deed = Callable[[Foundation], None]
@@ -155,6 +156,40 @@ def _scale(foundation: Foundation, spec: RoleSpec | None, replicas: int | None) 
 
 def _nothing(_: Foundation) -> None:
     """It heals by itself."""
+
+
+def afflict(foundation: Foundation, pod: Pod, troubles: Json) -> None:
+    """Break or mend one pod: what an incident does to all of them.
+
+    `bbs`: "stuck" (in its first Lock call for ever), "wedged" (accepts, answers nothing, ignores TERM), "exit" (ends,
+    and is started again), "well". `locket`: "wedged", "well". `label`: "frozen" (not refreshed any more), "true",
+    "false" (frozen at that), "well". Raises NotApplicableError, and then has changed nothing.
+    """
+    known = {
+        "bbs": ("stuck", "wedged", "exit", "well"),
+        "locket": ("wedged", "well"),
+        "label": ("frozen", "true", "false", "well"),
+    }
+    layout = foundation.layout
+    for part, state in troubles.items():
+        if state not in known.get(part, ()):
+            raise NotApplicableError(f"{part}: {state!r} is none of {', '.join(known.get(part, ())) or 'the parts'}")
+        there = {"bbs": pod.role == "bbs", "label": pod.role == "bbs" and bool(layout.active_key)}
+        there["locket"] = pod.role == ("bbs" if layout.locket_in_bbs else "locket")
+        if not there[part]:
+            raise NotApplicableError(f"{pod.name} of layout {layout.name} has no {part}")
+    if bbs := troubles.get("bbs"):
+        pod.bbs_stuck, pod.bbs_wedged = bbs == "stuck", bbs == "wedged"
+        if bbs in ("stuck", "exit") and pod.uid == foundation.holder:
+            foundation.holder = ""
+        if bbs == "exit":
+            foundation.restart_bbs(pod)
+    if locket := troubles.get("locket"):
+        pod.locket_wedged = locket == "wedged"
+    if label := troubles.get("label"):
+        pod.label_stuck = label != "well"
+        if label in ("true", "false"):
+            pod.label = layout.active_value if label == "true" else layout.passive_value or None
 
 
 INCIDENTS: tuple[Incident, ...] = (

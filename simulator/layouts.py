@@ -43,6 +43,8 @@ class LayoutSpec:
     host: str = ""
     """The name under which CC reaches BBS; empty: the Service's."""
     kubecf: bool = False
+    stale_labels: bool = False
+    """The label keeps its value where a process of the pod is down: fissile before February 2019."""
 
     @property
     def locket_in_bbs(self) -> bool:
@@ -97,6 +99,7 @@ _CFEE_2 = LayoutSpec(
     clock=_CLOCK,
     active_key="skiff-role-active",
     passive_value="false",
+    stale_labels=True,
 )
 _CFEE_3 = replace(_CFEE_2, name="cfee-3", api=RoleSpec("api-group", ("api-group", _AGENT)), service="diego-api-bbs")
 _DIEGO_LOCKET = RoleSpec("diego-locket", ("diego-locket", _AGENT))
@@ -115,10 +118,11 @@ _KUBECF = LayoutSpec(
 )
 
 _LAYOUTS = (
-    replace(_CFEE_2, name="cfee-1", locket=_DIEGO_LOCKET, active_key=""),
+    replace(_CFEE_2, name="cfee-1", locket=_DIEGO_LOCKET, active_key="", passive_value="", stale_labels=False),
+    replace(_CFEE_2, name="scf-2.11", locket=_DIEGO_LOCKET),
     _CFEE_2,
     _CFEE_3,
-    replace(_CFEE_3, name="cfee-4", locket=RoleSpec("locket", ("locket", _AGENT))),
+    replace(_CFEE_3, name="cfee-4", locket=RoleSpec("locket", ("locket", _AGENT)), stale_labels=False),
     _KUBECF,
     replace(
         _KUBECF,

@@ -35,7 +35,11 @@ class Pod:
     ill_since: float | None = None
     doomed_at: float | None = None
     """When it will be gone; None unless Terminating, infinite where it hangs there."""
+    doomed_since: float = 0.0
+    """When its deletion was seen."""
     label: str | None = None
+    shown_label: str | None = None
+    """The label as the API server was last told."""
     label_due: float = 0.0
     bbs_stuck: bool = False
     """BBS sits in its first Lock call for ever: alive, never active."""
@@ -125,16 +129,7 @@ def manifest(
                 "apps.kubernetes.io/pod-index": str(ordinal),
                 REVISION_LABEL: revision,
             },
-            "ownerReferences": [
-                {
-                    "apiVersion": "apps/v1",
-                    "kind": "StatefulSet",
-                    "name": owner["metadata"]["name"],
-                    "uid": owner["metadata"]["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [owner_of(owner)],
         },
         "spec": {
             "containers": [container(role, spec, name) for name in spec.containers],
@@ -145,6 +140,18 @@ def manifest(
             "terminationGracePeriodSeconds": grace,
         },
         "status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]},
+    }
+
+
+def owner_of(stateful_set: Json) -> Json:
+    """Give the reference by which a StatefulSet owns a pod."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "name": stateful_set["metadata"]["name"],
+        "uid": stateful_set["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 

@@ -20,7 +20,7 @@ from simulator.api.resources import ENDPOINTS, NAMESPACES, PODS, SERVICES, STATE
 from simulator.api.store import Deletion
 from simulator.layouts import CC_LOG, CLOCK_LOG
 from simulator.logs import LogFile
-from simulator.pod import Pod, container, manifest, status
+from simulator.pod import Pod, container, manifest, owner_of, status
 from simulator.servers.bbs import BBSMode
 from simulator.servers.database import DatabaseMode
 from simulator.servers.locket import LocketMode
@@ -200,22 +200,54 @@ class Foundation:
             found = self.store.get(STATEFULSETS, self.namespace, spec.name)
         except ApiError:
             return
-        wanted, revision = int(found["spec"]["replicas"]), self._revision(role, found)
+        wanted, revision = int(found["spec"].get("replicas", 1)), self._revision(role, found)
         mine = self.of(role)
         present = {pod.ordinal for pod in mine}
+        settled = True
         for ordinal in range(wanted):
             name = f"{spec.name}-{ordinal}"
             if ordinal not in present and now >= self._recreate.get(name, 0.0):
                 self._make(role, spec, ordinal, found, revision=revision, now=now)
             if spec.ordered and not self._fresh and not (name in self.pods and self.pods[name].ready):
+                settled = False
                 break
-        for pod in mine:
-            if pod.ordinal >= wanted and not pod.terminating:
-                self.delete(pod)
-        old = [pod for pod in mine if pod.revision != revision]
-        if old and len(mine) >= wanted and all(pod.ready and not pod.terminating for pod in mine):
-            self.delete(old[-1])
+        self._adopt(found, mine)
+        if settled:
+            self._shrink(spec, [pod for pod in mine if pod.ordinal >= wanted])
+            self._roll(found, [pod for pod in mine if pod.ordinal < wanted], wanted, revision)
         self._publish_set(found, mine, revision)
+
+    def _shrink(self, spec: RoleSpec, surplus: list[Pod]) -> None:
+        """Delete the pods beyond `spec.replicas`: from the last, and one after the other where it is OrderedReady."""
+        for pod in reversed(surplus):
+            if not pod.terminating:
+                self.delete(pod)
+            if spec.ordered:
+                return
+
+    def _roll(self, found: Json, mine: list[Pod], wanted: int, revision: str) -> None:
+        """Replace the last pod of an older revision, once those after it are new and ready (RollingUpdate)."""
+        strategy = found["spec"].get("updateStrategy") or {}
+        partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+        if len(mine) < wanted or strategy.get("type") == "OnDelete":
+            return
+        for pod in reversed(mine[partition:]):
+            if pod.revision != revision and not pod.terminating:
+                self.delete(pod)
+            if pod.revision != revision or pod.terminating or not pod.ready:
+                return
+
+    def _adopt(self, found: Json, mine: list[Pod]) -> None:
+        """Own the pods that a StatefulSet of the same name has left behind."""
+        owner = owner_of(found)
+
+        def own(thing: Json) -> Json:
+            thing["metadata"]["ownerReferences"] = [owner]
+            return thing
+
+        for pod in mine:
+            if not metadata(self.store.get(PODS, self.namespace, pod.name)).get("ownerReferences"):
+                self.store.update(PODS, self.namespace, pod.name, own)
 
     def _revision(self, role: str, found: Json) -> str:
         version = metadata(found)["resourceVersion"]
@@ -265,14 +297,25 @@ class Foundation:
         if stored is None or metadata(stored)["uid"] != pod.uid:
             self._gone(pod, now)
             return
-        if metadata(stored).get("deletionTimestamp") and pod.doomed_at is None:
+        if metadata(stored).get("deletionTimestamp"):
+            # A second deletion may shorten the grace, never lengthen it.
             grace = float(metadata(stored).get("deletionGracePeriodSeconds", 0))
             wedged = pod.bbs_wedged or pod.locket_wedged or pod.bbs_stuck
-            pod.doomed_at = now + (grace if wedged else min(self.timing.terminate, grace))
-            pod.ready = False
+            if pod.doomed_at is None:
+                pod.doomed_since, pod.ready = now, False
+            pod.doomed_at = pod.doomed_since + (grace if wedged else min(self.timing.terminate, grace))
+        self._notice_label(pod, stored)
         if pod.doomed_at is not None and now >= pod.doomed_at and not self.troubles.hang_terminating:
             self.store.remove(PODS, self.namespace, pod.name, pod.uid)
             self._gone(pod, now)
+
+    def _notice_label(self, pod: Pod, stored: Json) -> None:
+        """Take the active label as somebody else has set it; whatever refreshes it overwrites that in its time."""
+        key = self.layout.active_key
+        shown = metadata(stored).get("labels", {}).get(key) if key else None
+        if key and pod.published and shown != pod.shown_label:
+            pod.label = pod.shown_label = shown
+            pod.published = ()
 
     def _gone(self, pod: Pod, now: float) -> None:
         pod.close_logs()
@@ -420,6 +463,8 @@ class Foundation:
         layout = self.layout
         if not layout.active_key or pod.role != "bbs" or self.troubles.label_frozen or pod.label_stuck:
             return
+        if layout.stale_labels and (pod.bbs_down or pod.crash_looping):
+            return
         # The probe of a wedged BBS hangs, and the label with it; the operator of KubeCF asks from outside, by TCP.
         if now < pod.label_due or not pod.runs(now) or pod.terminating or (pod.bbs_wedged and not layout.kubecf):
             return
@@ -477,7 +522,7 @@ class Foundation:
             self.store.update(PODS, self.namespace, pod.name, change)
         except ApiError:
             return
-        pod.published = facts
+        pod.published, pod.shown_label = facts, pod.label if key else None
 
     def _publish_set(self, found: Json, mine: list[Pod], revision: str) -> None:
         name = metadata(found)["name"]
@@ -487,6 +532,7 @@ class Foundation:
             "observedGeneration": metadata(found).get("generation", 1),
             "replicas": len(mine),
             "readyReplicas": sum(1 for pod in mine if pod.ready),
+            "availableReplicas": sum(1 for pod in mine if pod.ready),
             "currentReplicas": len(mine) if current == revision else len(mine) - updated,
             "updatedReplicas": updated,
             "currentRevision": f"{name}-{current}",

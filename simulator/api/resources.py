@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from simulator.api.objects import Json
 
@@ -50,10 +50,15 @@ EVENTS = Resource("", "v1", "events", "Event", ("ev",))
 CONFIGMAPS = Resource("", "v1", "configmaps", "ConfigMap", ("cm",))
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", ("ns",), namespaced=False)
 NEW_EVENTS = Resource("events.k8s.io", "v1", "events", "Event", ("ev",))
-STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", ("sts",), subresources=("status",))
+STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", ("sts",), subresources=("status", "scale"))
+CRDS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", ("crd", "crds"),
+    namespaced=False, subresources=("status",),
+)  # fmt: skip
 REMEDIATIONS = Resource(
     "stager-medic.dev", "v1alpha1", "remediations", "Remediation", ("rem",), subresources=("status",), custom=True
 )
+"""Served where its CustomResourceDefinition exists, as any other custom resource."""
 
 RESOURCES = (
     PODS,
@@ -64,8 +69,9 @@ RESOURCES = (
     NAMESPACES,
     NEW_EVENTS,
     STATEFULSETS,
-    REMEDIATIONS,
+    CRDS,
 )
+"""What is always served."""
 
 _REVIEWS = ("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
 
@@ -82,15 +88,15 @@ VERSION: Json = {
 }
 
 
-def find(group: str, version: str, plural: str) -> Resource | None:
+def find(group: str, version: str, plural: str, served: Sequence[Resource] = RESOURCES) -> Resource | None:
     """Give the resource served at that place."""
-    for resource in RESOURCES:
+    for resource in served:
         if (resource.group, resource.version, resource.plural) == (group, version, plural):
             return resource
     return None
 
 
-def discovery(path: str) -> Json | None:
+def discovery(path: str, served: Sequence[Resource] = RESOURCES) -> Json | None:
     """Answer a discovery path, or give None where the path is not one that is served."""
     parts = [part for part in path.split("/") if part]
     if parts == ["version"]:
@@ -98,15 +104,15 @@ def discovery(path: str) -> Json | None:
     if parts == ["api"]:
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if parts == ["apis"]:
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*pair) for pair in _groups()]}
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*pair) for pair in _groups(served)]}
     if parts == ["api", "v1"]:
-        return _resource_list("", "v1")
+        return _resource_list("", "v1", served)
     if parts[:1] == ["apis"] and len(parts) in (2, 3):
-        for group, version in _groups():
+        for group, version in _groups(served):
             if parts[1:] == [group]:
                 return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, version)}
             if parts[1:] == [group, version]:
-                return _resource_list(group, version)
+                return _resource_list(group, version, served)
     if parts == ["openapi", "v3"]:
         return {"paths": {}}
     if parts == ["openapi", "v2"]:
@@ -114,8 +120,8 @@ def discovery(path: str) -> Json | None:
     return None
 
 
-def _groups() -> Iterable[tuple[str, str]]:
-    named = {(resource.group, resource.version) for resource in RESOURCES if resource.group}
+def _groups(resources: Sequence[Resource]) -> Iterable[tuple[str, str]]:
+    named = {(resource.group, resource.version) for resource in resources if resource.group}
     return sorted({*named, (_REVIEWS[0], _REVIEWS[1])})
 
 
@@ -124,9 +130,9 @@ def _group(group: str, version: str) -> Json:
     return {"name": group, "versions": [served], "preferredVersion": served}
 
 
-def _resource_list(group: str, version: str) -> Json:
+def _resource_list(group: str, version: str, resources: Sequence[Resource]) -> Json:
     entries: list[Json] = []
-    for resource in RESOURCES:
+    for resource in resources:
         if (resource.group, resource.version) != (group, version):
             continue
         entries.append(

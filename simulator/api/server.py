@@ -18,12 +18,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from simulator.api import requests
+from simulator.api import custom, requests
 from simulator.api.errors import ApiError
-from simulator.api.faults import Faults, Rule, ServerMode, error_of
+from simulator.api.faults import Asked, Faults, Rule, ServerMode, error_of
 from simulator.api.journal import Journal
 from simulator.api.objects import encode, metadata, parse_time, rfc3339_nano
-from simulator.api.resources import discovery, find
+from simulator.api.resources import RESOURCES, discovery
 from simulator.api.tables import table
 from simulator.api.websocket import WebSocket, accept_key
 from simulator.commands import CommandNotFoundError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from simulator.api.objects import Json
     from simulator.api.requests import Request
+    from simulator.api.resources import Resource
     from simulator.api.selectors import Match
     from simulator.api.store import Change, Store
     from simulator.clock import Clock
@@ -60,7 +61,7 @@ class PodAccess(Protocol):
 class Control(Protocol):
     """What answers under /simulator."""
 
-    def control(self, method: str, parts: list[str], body: object) -> Json:
+    def control(self, method: str, parts: list[str], query: Mapping[str, str], body: object) -> Json:
         """Answer; raises ApiError."""
 
 
@@ -71,13 +72,15 @@ class _ResetConnectionError(Exception):
 class ApiServer:
     """The API server. `start` binds; `stop` ends every connection and thread."""
 
-    def __init__(self, store: Store, clock: Clock, kubelets: PodAccess, control: Control) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, kubelets: PodAccess, control: Control, journal: Journal | None = None
+    ) -> None:
         self.store = store
         self.clock = clock
         self.kubelets = kubelets
         self.control = control
         self.faults = Faults()
-        self.journal = Journal()
+        self.journal = journal or Journal()
         self.bookmark_interval = _BOOKMARK
         """Seconds between bookmarks on a watch that asks for them; a real server sends one a minute."""
         self.stopping = threading.Event()
@@ -94,6 +97,11 @@ class ApiServer:
         self.store.close()
         for door in self._doors:
             door.stop()
+        self.journal.close()
+
+    def served(self) -> list[Resource]:
+        """Give the resources that are served now."""
+        return [*RESOURCES, *custom.served(self.store)]
 
     @property
     def url(self) -> str:
@@ -223,6 +231,10 @@ class _Handler(BaseHTTPRequestHandler):
     def __init__(self, door: _Door, connection: socket.socket, peer: tuple[str, int]) -> None:
         self._door = door
         self._api = door.api
+        self._received = 0.0
+        self._asked: Request | None = None
+        self._body_sent: object = None
+        self._noted = False
         super().__init__(connection, peer, door.base)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
@@ -238,11 +250,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Serve any method."""
         split = urlsplit(self.path)
         path, query = unquote(split.path), parse_qs(split.query, keep_blank_values=True)
+        self._received, self._asked, self._body_sent, self._noted = self._api.clock.time(), None, None, False
         try:
-            body = self._body()
+            body = self._body_sent = self._body()
             self._wait_while_frozen()
             self._dispatch(path, query, body)
         except ApiError as error:
+            self._note(error.code)
             self._refuse(error)
         except _ResetConnectionError:
             _abort(self.connection)
@@ -269,8 +283,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _dispatch(self, path: str, query: Mapping[str, list[str]], body: object) -> None:
         api = self._api
         parts = [part for part in path.split("/") if part]
+        served = api.served()
         if parts[:1] == ["simulator"]:
-            self._send(200, api.control.control(self.command, parts[1:], body))
+            self._noted = True
+            flat = {key: values[-1] for key, values in query.items()}
+            self._send(200, api.control.control(self.command, parts[1:], flat, body))
             return
         if self._door.faulty and api.faults.delay and api.stopping.wait(api.faults.delay):
             raise _ResetConnectionError
@@ -278,37 +295,56 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_bytes(200, b"ok", "text/plain")
         elif self.command == "POST" and parts[-1:] == ["selfsubjectaccessreviews"]:
             self._send(201, self._review(body))
-        elif self.command == "GET" and (found := discovery(path)) is not None:
+        elif self.command == "GET" and (found := discovery(path, served)) is not None:
             self._send(200, found)
         else:
-            self._serve(requests.read(self.command, path, query, self.headers.get("Accept", "")), body)
+            request = requests.read(self.command, path, query, self.headers.get("Accept", ""), served)
+            self._asked = request
+            self._serve(request, body)
 
     def _serve(self, request: Request, body: object) -> None:
         rule = self._rule(request)
-        if rule is not None and rule.delay and self._api.stopping.wait(rule.delay):
-            raise _ResetConnectionError
-        mutating = request.verb in requests.MUTATING and request.subresource != "exec"
-        status = 500
-        answer: Json | None
+        if rule is not None:
+            self._suffer(rule)
+        status, answer = 500, None
         try:
             if rule is not None and rule.status and not (rule.status == 410 and request.verb == "watch"):
                 kind = request.resource
                 raise error_of(rule, kind, request.verb, request.namespace, request.name)
-            if mutating:
+            if self._changes:
                 media = self.headers.get("Content-Type", "").split(";")[0].strip()
                 status, answer = requests.write(self._api.store, request, body, media)
             else:
                 status, answer = 200, self._read(request, rule)
         except ApiError as error:
             status = error.code
-            raise
-        finally:
-            if mutating:
-                self._note(request, body, status)
-        if rule is not None and rule.lost:
+            if rule is None or not (rule.lost or rule.hang_up):
+                raise
+        lost = rule is not None and (rule.lost or rule.hang_up)
+        self._note(status, lost=lost, version=metadata(answer or {}).get("resourceVersion", ""))
+        if lost:
             raise _ResetConnectionError
         if answer is not None:
             self._send(status, answer)
+
+    def _suffer(self, rule: Rule) -> None:
+        """Let a rule hold the request, before or after its client is gone."""
+        if rule.hang_up:
+            _abort(self.connection)
+        if rule.delay or rule.hold:
+            self._api.faults.hold(rule, self._api.stopping)
+            if self._api.stopping.is_set():
+                raise _ResetConnectionError
+
+    @property
+    def _changes(self) -> bool:
+        asked = self._asked
+        return asked is not None and asked.verb in requests.MUTATING and asked.subresource != "exec"
+
+    @property
+    def _identity(self) -> str:
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token.strip() if kind.lower() == "bearer" else ""
 
     def _read(self, request: Request, rule: Rule | None) -> Json | None:
         """Answer a request that changes nothing; None where it was a stream and has been sent."""
@@ -320,31 +356,46 @@ class _Handler(BaseHTTPRequestHandler):
         elif request.subresource == "exec":
             self._exec(request)
         elif request.verb == "list":
-            return requests.listing(store, request, now, store.oldest(request.resource))
+            return requests.listing(store, request, now, store.oldest(request.stored))
         else:
-            found = store.get(request.resource, request.namespace, request.name)
-            if request.as_table:
-                return table(request.resource, [found], metadata(found)["resourceVersion"], now)
-            return found
+            found = store.get(request.stored, request.namespace, request.name)
+            if request.as_table and request.subresource != "scale":
+                return requests.rows(store, request, [found], metadata(found)["resourceVersion"], now)
+            return request.shown(found)
         return None
 
     def _rule(self, request: Request) -> Rule | None:
         if not self._door.faulty:
             return None
-        return self._api.faults.take(request.verb, request.kind, request.namespace, request.name)
+        return self._api.faults.take(
+            Asked(request.verb, request.kind, request.namespace, request.name, self.path, self._identity)
+        )
 
-    def _note(self, request: Request, body: object, status: int) -> None:
+    def _note(self, status: int, *, lost: bool = False, version: str = "") -> None:
+        """Write the request down, once."""
+        if self._noted:
+            return
+        self._noted = True
+        asked, body = self._asked, self._body_sent
+        dry_run = isinstance(body, dict) and body.get("dryRun") == ["All"]
         self._api.journal.add(
+            received=self._received,
             at=self._api.clock.time(),
-            verb=request.verb,
-            resource=request.resource.plural,
-            subresource=request.subresource,
-            namespace=request.namespace,
-            name=request.name,
-            dry_run=request.dry_run or (isinstance(body, dict) and body.get("dryRun") == ["All"]),
+            method=self.command,
+            path=self.path,
+            verb=asked.verb if asked else "",
+            resource=asked.resource.plural if asked else "",
+            subresource=asked.subresource if asked else "",
+            namespace=asked.namespace if asked else "",
+            name=asked.name if asked else "",
+            dry_run=dry_run or (asked is not None and asked.dry_run),
             user_agent=self.headers.get("User-Agent", ""),
+            identity=self._identity,
             body=body if isinstance(body, (dict, list)) else None,
             status=status,
+            lost=lost,
+            changes=self._changes,
+            version=version,
         )
 
     def _review(self, body: object) -> Json:
@@ -352,8 +403,11 @@ class _Handler(BaseHTTPRequestHandler):
         asked = review.get("spec", {}).get("resourceAttributes") or {}
         plural, sub = asked.get("resource", ""), asked.get("subresource", "")
         kind = f"{plural}/{sub}" if sub else plural
-        served = find(asked.get("group", ""), asked.get("version") or "v1", plural)
-        allowed = self._api.faults.allows(asked.get("verb", ""), kind, asked.get("namespace", ""))
+        group = asked.get("group", "")
+        served = any((one.group, one.plural) == (group, plural) for one in self._api.served())
+        allowed = self._api.faults.allows(
+            Asked(asked.get("verb", ""), kind, asked.get("namespace", ""), asked.get("name", ""), "", self._identity)
+        )
         return {
             "kind": "SelfSubjectAccessReview",
             "apiVersion": "authorization.k8s.io/v1",
@@ -378,7 +432,7 @@ class _Handler(BaseHTTPRequestHandler):
         version = request.query.get("resourceVersion") or "0"
         seen = int(version) if version.isdecimal() else 0
         if seen == 0:
-            things, seen = api.store.listing(request.resource, request.namespace)
+            things, seen = api.store.listing(request.stored, request.namespace)
             for thing in things:
                 if matches(thing):
                     self._chunk(_event("ADDED", self._shown(request, thing)))
@@ -386,7 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
         while time.monotonic() - begun < lifetime and not api.stopping.is_set():
             self._check_client()
             try:
-                changes, now_at = api.store.wait(request.resource, seen, _POLL)
+                changes, now_at = api.store.wait(request.stored, seen, _POLL)
             except ApiError as error:
                 self._chunk(_event("ERROR", error.status()))
                 break
@@ -403,8 +457,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _shown(self, request: Request, thing: Json) -> Json:
         if request.as_table:
-            return table(request.resource, [thing], metadata(thing)["resourceVersion"], self._api.clock.time())
-        return thing
+            version, now = metadata(thing)["resourceVersion"], self._api.clock.time()
+            return requests.rows(self._api.store, request, [thing], version, now)
+        return request.shown(thing)
 
     def _log(self, request: Request) -> None:
         query = request.query
@@ -470,6 +525,7 @@ class _Handler(BaseHTTPRequestHandler):
         chosen = next((word for word in _PROTOCOLS if word in offered), None)
         if chosen is None:
             raise ApiError(400, f"unable to upgrade: none of the protocols is known: {', '.join(offered)}")
+        self._note(101)
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
@@ -532,6 +588,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_bytes(status, encode(answer), "application/json")
 
     def _send_bytes(self, status: int, body: bytes, kind: str) -> None:
+        self._note(status)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -540,6 +597,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _begin_stream(self, kind: str) -> None:
+        self._note(200)
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")

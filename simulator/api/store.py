@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from simulator.api.errors import ApiError, already_exists, conflict, not_found, too_old
 from simulator.api.objects import metadata, rfc3339
-from simulator.api.resources import CONFIGMAPS, NAMESPACES, PODS, REMEDIATIONS, STATEFULSETS
+from simulator.api.resources import CRDS, NAMESPACES, PODS, STATEFULSETS
 from simulator.api.selectors import name_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from simulator.api.resources import Resource
 
 _HISTORY = 4096
-_OWNED = (CONFIGMAPS, REMEDIATIONS)
-"""Kinds that the garbage collector here removes with their owner; pods are their StatefulSet controller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,8 @@ class Deletion:
     grace: int | None = None
     """Seconds; None means the pod's own."""
     dry_run: bool = False
+    orphan: bool = False
+    """What the object owns stays, without an owner."""
 
 
 class Store:
@@ -74,6 +74,10 @@ class Store:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def now(self) -> float:
+        """Give the cluster's Unix time."""
+        return self._clock()
 
     @property
     def closed(self) -> bool:
@@ -121,7 +125,7 @@ class Store:
             about.setdefault("creationTimestamp", rfc3339(self._clock()))
             if resource.custom or resource is STATEFULSETS:
                 about["generation"] = 1
-            if resource.custom:
+            if resource.custom or resource is CRDS:
                 created.pop("status", None)
             return self._put(resource, created, "ADDED", None, dry_run=dry_run)
 
@@ -163,7 +167,8 @@ class Store:
             new = _settle(resource, old, wanted, subresource)
             if new == old:
                 return old
-            if metadata(new).get("deletionTimestamp") and not metadata(new).get("finalizers") and resource is not PODS:
+            finished = metadata(new).get("deletionTimestamp") and not metadata(new).get("finalizers")
+            if finished and resource is not PODS and not dry_run:
                 return self._drop(resource, new)
             return self._put(resource, new, "MODIFIED", old, dry_run=dry_run)
 
@@ -183,7 +188,17 @@ class Store:
                 doomed = copy.deepcopy(old)
                 metadata(doomed).setdefault("deletionTimestamp", rfc3339(self._clock()))
                 return old if doomed == old else self._put(resource, doomed, "MODIFIED", old)
+            if options.orphan:
+                self._orphan(metadata(old)["uid"])
             return self._drop(resource, old)
+
+    def _orphan(self, uid: str) -> None:
+        for kind, things in self._objects.items():
+            for owned in [thing for thing in things.values() if _is_owned(thing, uid)]:
+                freed = copy.deepcopy(owned)
+                about = metadata(freed)
+                about["ownerReferences"] = [owner for owner in about["ownerReferences"] if owner.get("uid") != uid]
+                self._put(kind, freed, "MODIFIED", owned)
 
     def remove(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         """Remove an object for good, if it is still the one of that uid: the kubelet's last word on a pod."""
@@ -267,10 +282,21 @@ class Store:
         gone = copy.deepcopy(thing)
         gone["metadata"]["resourceVersion"] = str(self._version)
         self._record(resource, Change(self._version, "DELETED", gone, before))
-        for kind in _OWNED:
-            for owned in [thing for thing in self._objects.get(kind, {}).values() if _is_owned(thing, about["uid"])]:
-                self._drop(kind, owned)
+        # Garbage collection, at once; of pods their kubelet lets go later.
+        for kind in list(self._objects):
+            for owned in [thing for thing in self._objects[kind].values() if _is_owned(thing, about["uid"])]:
+                self.delete(kind, metadata(owned).get("namespace", ""), metadata(owned)["name"], Deletion())
+        if resource is CRDS:
+            self._drop_kind(thing)
         return gone
+
+    def _drop_kind(self, definition: Json) -> None:
+        """Remove every object of a definition that is gone."""
+        spec = definition["spec"]
+        named = (spec["group"], spec["names"]["plural"])
+        for kind in [kind for kind in self._objects if (kind.group, kind.plural) == named]:
+            for thing in list(self._objects[kind].values()):
+                self._drop(kind, thing)
 
     def _record(self, resource: Resource, change: Change) -> None:
         history = self._history.setdefault(resource, deque())
@@ -302,6 +328,8 @@ def _settle(resource: Resource, old: Json, wanted: Json, subresource: str) -> Js
     if subresource == "status":
         return {**copy.deepcopy(old), "status": wanted.get("status", {})}
     new = wanted
+    if resource is CRDS and "status" in old:
+        new["status"] = copy.deepcopy(old["status"])
     before, about = metadata(old), metadata(new)
     for key in ("uid", "creationTimestamp", "namespace", "name", "resourceVersion", "deletionTimestamp", "generation"):
         if key in before:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.api.custom import at_path
 from simulator.api.objects import metadata, parse_time
-from simulator.api.resources import CONFIGMAPS, ENDPOINTS, EVENTS, PODS, REMEDIATIONS, SERVICES, STATEFULSETS
+from simulator.api.resources import CONFIGMAPS, CRDS, ENDPOINTS, EVENTS, PODS, SERVICES, STATEFULSETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     Cell = str | int
 
+# A name that begins with + is a column of the wide output.
 _COLUMNS: dict[Resource, tuple[str, ...]] = {
     PODS: ("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node"),
     STATEFULSETS: ("Name", "Ready", "Age", "+Containers"),
@@ -22,14 +24,20 @@ _COLUMNS: dict[Resource, tuple[str, ...]] = {
     ENDPOINTS: ("Name", "Endpoints", "Age"),
     CONFIGMAPS: ("Name", "Data", "Age"),
     EVENTS: ("Last Seen", "Type", "Reason", "Object", "Message"),
-    REMEDIATIONS: ("Name", "Playbook", "Foundation", "Phase", "Step", "Trigger", "Age", "+Message"),
+    CRDS: ("Name", "Created At"),
 }
 
 
-def table(resource: Resource, things: Sequence[Json], version: str, now: float, more: str = "") -> Json:
-    """Give a `Table` of objects; a name that begins with + is a column of the wide output."""
+def table(
+    resource: Resource, things: Sequence[Json], version: str, now: float, *, more: str = "", custom: Sequence[Json] = ()
+) -> Json:
+    """Give a `Table` of objects, those of a custom resource in the printer columns `custom` of its definition."""
     columns = _COLUMNS.get(resource, ("Name", "Age"))
     cells: Callable[[Json, float], list[Cell]] = _CELLS.get(resource, _plain)
+    if custom:
+        names = ((column["name"], column.get("priority", 0)) for column in custom)
+        columns = ("Name", *(f"+{name}" if priority else name for name, priority in names))
+        cells = _custom(custom)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -103,7 +111,7 @@ def _pod(pod: Json, now: float) -> list[Cell]:
 
 
 def _stateful_set(thing: Json, now: float) -> list[Cell]:
-    ready = f"{thing.get('status', {}).get('readyReplicas', 0)}/{thing['spec']['replicas']}"
+    ready = f"{thing.get('status', {}).get('readyReplicas', 0)}/{thing['spec'].get('replicas', 1)}"
     names = ",".join(container["name"] for container in thing["spec"]["template"]["spec"]["containers"])
     return [metadata(thing)["name"], ready, _born(thing, now), names]
 
@@ -145,18 +153,24 @@ def _event(thing: Json, now: float) -> list[Cell]:
     return [seen, thing.get("type", ""), thing.get("reason", ""), where, thing.get("message", "")]
 
 
-def _remediation(thing: Json, now: float) -> list[Cell]:
-    spec, status = thing.get("spec", {}), thing.get("status", {})
-    return [
-        metadata(thing)["name"],
-        spec.get("playbook", ""),
-        spec.get("foundation", ""),
-        status.get("phase", ""),
-        status.get("step", ""),
-        (spec.get("trigger") or {}).get("alertname", ""),
-        _born(thing, now),
-        status.get("message", ""),
-    ]
+def _definition(thing: Json, _now: float) -> list[Cell]:
+    return [metadata(thing)["name"], str(metadata(thing)["creationTimestamp"])]
+
+
+def _custom(columns: Sequence[Json]) -> Callable[[Json, float], list[Cell]]:
+    def cells(thing: Json, now: float) -> list[Cell]:
+        found = ((column, at_path(thing, column["jsonPath"])) for column in columns)
+        return [metadata(thing)["name"], *(_printed(column, value, now) for column, value in found)]
+
+    return cells
+
+
+def _printed(column: Json, value: object, now: float) -> Cell:
+    if value is None:
+        return ""
+    if column.get("type") == "date":
+        return _age(str(value), now)
+    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 _CELLS: dict[Resource, Callable[[Json, float], list[Cell]]] = {
@@ -166,5 +180,5 @@ _CELLS: dict[Resource, Callable[[Json, float], list[Cell]]] = {
     ENDPOINTS: _endpoints,
     CONFIGMAPS: _config_map,
     EVENTS: _event,
-    REMEDIATIONS: _remediation,
+    CRDS: _definition,
 }

@@ -19,11 +19,13 @@ class ServerTLS:
     """What a server shows and asks for, ready for use by any number of servers and connections."""
 
     context: ssl.SSLContext
-    """Demands a client certificate of this authority; TLS 1.2 or newer."""
+    """Demands a client certificate of this authority; TLS 1.2 or newer. HTTP/1.1 only, as BBS."""
     expired: ssl.SSLContext
     """The same with a certificate that ended yesterday."""
     rejecting: ssl.SSLContext
     """The same, trusting another authority's clients only: every client certificate of ours is turned away."""
+    grpc: ssl.SSLContext | None = None
+    """As `context`, agreeing on h2, for Locket; None where no Locket is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,19 @@ class Authority:
         ends = not_after or now + timedelta(days=365)
         return ServerTLS(
             context=self._context(names, ends, self._ca),
+            grpc=self._context(names, ends, self._ca, protocol="h2"),
             expired=self._context(names, now - timedelta(days=1), self._ca),
             rejecting=self._context(names, ends, trustme.CA(organization_name="Another foundation")),
         )
 
-    def _context(self, names: Sequence[str], not_after: datetime, clients: trustme.CA) -> ssl.SSLContext:
+    def _context(
+        self, names: Sequence[str], not_after: datetime, clients: trustme.CA, protocol: str = "http/1.1"
+    ) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
-        # Locket's clients ask for h2; BBS's ask for nothing.
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        # A client that offers both has to get the one that is then spoken.
+        context.set_alpn_protocols([protocol])
         clients.configure_trust(context)
         leaf = self._ca.issue_cert(
             *names, common_name=names[0], not_before=not_after - timedelta(days=730), not_after=not_after

@@ -67,7 +67,7 @@ class LocketServer(Server[LocketMode]):
 
 class _Speaker(Connection):
     def __init__(self, connections: set[Connection], server: LocketServer, *, answers: bool) -> None:
-        super().__init__(connections, server.tls.context)
+        super().__init__(connections, server.tls.grpc or server.tls.context)
         self._server = server
         self._answers = answers
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))

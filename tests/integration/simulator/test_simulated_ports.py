@@ -68,6 +68,8 @@ class Eyes:
             return "refused"
         except TimeoutError:
             return "timeout"
+        except (ssl.SSLError, ConnectionResetError):
+            return "reset"
 
     def lockets(self) -> list[str]:
         foundation = self.cluster.site().foundation

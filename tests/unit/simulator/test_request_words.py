@@ -7,6 +7,7 @@ import pytest
 from simulator.api import requests
 from simulator.api.errors import ApiError
 from simulator.api.patches import apply
+from simulator.api.resources import REMEDIATIONS, RESOURCES
 from simulator.api.selectors import by_fields, by_labels
 
 MERGE, STRATEGIC, JSON = (f"application/{kind}+json" for kind in ("merge-patch", "strategic-merge-patch", "json-patch"))
@@ -93,7 +94,7 @@ def test_patches_that_are_refused(kind: str, patch: object, code: int) -> None:
     ],
 )
 def test_paths(method: str, path: str, expected: tuple[str, str, str, str]) -> None:
-    request = requests.read(method, path, {}, "")
+    request = requests.read(method, path, {}, "", [*RESOURCES, REMEDIATIONS])
     assert (request.verb, request.kind, request.namespace, request.name) == expected
 
 
