@@ -128,8 +128,7 @@ class Monitor:
         self._logs.stop(timeout=1.0)
         self.cluster.stop()
         self._thread.join(timeout=2.0)
-        for pod in self._account.pods():
-            self._account.forget_pod(pod)
+        self._account.close()
 
     def latest(self) -> Look | None:
         """The newest finished look, however old."""

@@ -68,6 +68,7 @@ FINISHING_SECONDS = 2
 STOPPING_SECONDS = 4
 """After SIGTERM, for everything; then the worker is killed."""
 _LINGER_SECONDS = 0.5
+_ROOM = 32
 _BACKLOG = 256
 _EXIT_USAGE = 2
 _EXIT_BOOT = 3  # gunicorn's Arbiter.WORKER_BOOT_ERROR: stop instead of starting it again for ever
@@ -379,17 +380,20 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         connection = _Connection(self.cfg, client, address, listener.getsockname())
         connection.timeout = time.monotonic() + FIRST_BYTE_SECONDS
         self.nr_conns += 1
-        if self.nr_conns >= self.worker_connections:
-            self._make_room()
         self.pending_conns.append(connection)
         self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
 
     def _make_room(self) -> None:
-        """Close the longest silent connection, so that silent ones never keep a scrape waiting at the door."""
-        resting = self.pending_conns or self.keepalived_conns
-        if resting:
+        """Close the longest silent connections, so that they never keep a scrape waiting at the door.
+
+        Never while events are dispatched: one of a closed connection could be among them.
+        """
+        while self.nr_conns > self.worker_connections - _ROOM and (
+            resting := self.pending_conns or self.keepalived_conns
+        ):
             connection: _Connection = resting.popleft()
-            self.poller.unregister(connection.sock)
+            with contextlib.suppress(OSError, KeyError, ValueError):
+                self.poller.unregister(connection.sock)
             self.nr_conns -= 1
             connection.close()
 
@@ -408,6 +412,8 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     def murder_pending(self) -> None:
         """Called once per turn of the loop: end what has been silent or slow for too long."""
         super().murder_pending()
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
         now, pressed = time.monotonic(), self._pressed()
         for connection in list(self.busy.values()):
             if connection.phase is _Phase.WORKING:
