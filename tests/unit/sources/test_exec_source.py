@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-UNREACHABLE = Unreachable("connection refused", target=Target("create", "pods/exec"), retry=True)
+UNREACHABLE = Unreachable("connection refused", target=Target("get", "pods/exec"), retry=True)
 
 
 def line(number: int) -> bytes:
@@ -352,10 +352,10 @@ def test_a_container_without_tail_is_named_as_the_problem(tailed: Tailed) -> Non
 
 
 def test_exec_denied_names_verb_and_resource(tailed: Tailed) -> None:
-    target = Target("create", "pods/exec", "cf", "api-0")
+    target = Target("get", "pods/exec", "cf", "api-0")
     tailed.machine.unreachable = Forbidden("not allowed", target=target, status=403, reason="Forbidden")
     tailed.start(from_start=True)
-    problem_of(tailed, "cannot create pods/exec api-0 in namespace cf: 403 Forbidden: not allowed")
+    problem_of(tailed, "cannot get pods/exec api-0 in namespace cf: 403 Forbidden: not allowed")
     tailed.machine.unreachable = None
     tailed.write(2)
     tailed.expect()

@@ -114,14 +114,14 @@ def test_pods_are_followed_once_the_layout_is_known(world: World) -> None:
 def test_the_path_and_container_of_an_exec_source_come_from_the_layout(world: World) -> None:
     """The layout is recognised only after the sources were made."""
     path = "/api/v1/namespaces/cf/pods/api-0/exec"
-    world.api.on("GET", path, status(403, "Forbidden", 'pods "api-0" is forbidden: cannot create pods/exec'))
+    world.api.on("GET", path, status(403, "Forbidden", 'pods "api-0" is forbidden'))
     sources = world.start(LogSourceConfig(source="exec"))
     world.layout = layouts()["scf-2.11"]
     world.add("api-0", {"skiff-role-name": "api"})
     eventually(lambda: any("403" in row.problem for row in sources.statuses()))
     [row] = sources.statuses()
     assert row.name == "exec api-0/api /var/vcap/sys/log/cloud_controller_ng/cloud_controller_ng.log"
-    assert "cannot create pods/exec api-0 in namespace cf: 403 Forbidden" in row.problem
+    assert "cannot get pods/exec api-0 in namespace cf: 403 Forbidden" in row.problem
     assert world.api.seen[0].query["command"] == ["wc", "-c", row.name.rpartition(" ")[2]]
 
 
