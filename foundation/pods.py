@@ -22,6 +22,8 @@ TERMINATING_SLACK = 60.0
 CRASH_MEMORY = 300.0
 """Seconds for which a BBS or Locket container that ended is remembered as crashing."""
 DEFAULT_GRACE = 30.0
+MAX_NUMBER = 2.0**53
+"""Beyond it a number in JSON is no count and no time."""
 
 Json = dict[str, object]
 
@@ -61,6 +63,10 @@ class PodSeen:
     grace: float = DEFAULT_GRACE
     owner: str = ""
     containers: tuple[Container, ...] = ()
+    ready_changed: float | None = None
+    """Unix time at which the Ready condition last changed."""
+    unreadable: str = ""
+    """The first field that is there and cannot be read; what depends on it is not known."""
 
     @property
     def ready_containers(self) -> str:
@@ -80,8 +86,9 @@ class StatefulSetSeen:
     name: str
     uid: str
     replicas: int | None
-    rolling: bool
-    """Not every pod has the newest revision, or the controller has not seen the newest spec."""
+    rolling: bool | None
+    """Not every pod has the newest revision, or the controller has not seen the newest spec. None: its status is not
+    given, so that nothing is known."""
     revision: str
 
 
@@ -91,7 +98,7 @@ def read_pod(value: Json) -> PodSeen | None:
     name, uid = _text(meta.get("name")), _text(meta.get("uid"))
     if not name or not uid:
         return None
-    conditions = {_text(item.get("type")): _text(item.get("status")) for item in _maps(status.get("conditions"))}
+    ready = next((item for item in _maps(status.get("conditions")) if item.get("type") == "Ready"), {})
     grace = _number(meta.get("deletionGracePeriodSeconds"), _number(spec.get("terminationGracePeriodSeconds"), None))
     grace = DEFAULT_GRACE if grace is None else grace
     # deletionTimestamp is when the grace ends, not when the deletion was asked for.
@@ -106,13 +113,34 @@ def read_pod(value: Json) -> PodSeen | None:
         ip=_text(status.get("podIP")),
         node=_text(spec.get("nodeName")),
         phase=_text(status.get("phase")),
-        ready=conditions.get("Ready") == "True",
+        ready=ready.get("status") == "True",
         created=_time(meta.get("creationTimestamp")),
         deleted=None if ends is None else ends - grace,
         grace=grace,
         owner=owners[0] if owners else "",
         containers=_containers(spec, status),
+        ready_changed=_time(ready.get("lastTransitionTime")),
+        unreadable=_unreadable(meta, status, ready),
     )
+
+
+def _unreadable(meta: Json, status: Json, ready: Json) -> str:
+    """The first field whose loss would change what the pod seems to be, and that has a shape of its own."""
+    times = {"metadata.deletionTimestamp": meta.get("deletionTimestamp")}
+    times["metadata.creationTimestamp"] = meta.get("creationTimestamp")
+    lists = {f"status.{key}": status.get(key) for key in ("conditions", "containerStatuses")}
+    for field_, value in times.items():
+        if value is not None and _time(value) is None:
+            return field_
+    for field_, value in lists.items():
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+            return field_
+    for item in _maps(status.get("containerStatuses")):
+        if item.get("restartCount") is not None and _number(item["restartCount"], None) is None:
+            return "restartCount of a container"
+    if ready and ready.get("status") not in ("True", "False", "Unknown"):
+        return "status of the condition Ready"
+    return ""
 
 
 def read_statefulset(value: Json) -> StatefulSetSeen | None:
@@ -125,11 +153,12 @@ def read_statefulset(value: Json) -> StatefulSetSeen | None:
     current, update = _text(status.get("currentRevision")), _text(status.get("updateRevision"))
     generation, observed = _number(meta.get("generation"), None), _number(status.get("observedGeneration"), None)
     behind = generation is not None and observed is not None and observed < generation
+    known = observed is not None or (current and update)
     return StatefulSetSeen(
         name=name,
         uid=_text(meta.get("uid")),
         replicas=None if replicas is None else int(replicas),
-        rolling=behind or bool(current and update and current != update),
+        rolling=(behind or bool(current and update and current != update)) if known else None,
         revision=update,
     )
 
@@ -139,35 +168,47 @@ def pod_state(pod: PodSeen, layout: Layout, role: str, now: float) -> tuple[PodS
 
     `now` is the API server's clock (Unix time), as the times compared with it are the API server's.
     """
+    if pod.unreadable:
+        return PodState.UNKNOWN, f"{pod.unreadable} cannot be read"
     if pod.deleted is not None:
-        age = now - pod.deleted
+        age = max(0.0, now - pod.deleted)
         state = PodState.MOVING if age <= pod.grace + TERMINATING_SLACK else PodState.STUCK
         return state, f"Terminating for {age:.0f} s, grace {pod.grace:.0f} s"
     watched = _watched(pod, layout, role)
     for container in watched:
         if container.waiting == "CrashLoopBackOff":
             return PodState.CRASH, f"{container.name} in CrashLoopBackOff, {container.restarts} restarts"
-        if container.ended is not None and now - container.ended < CRASH_MEMORY and container.restarts:
-            return PodState.CRASH, f"{container.name} ended {now - container.ended:.0f} s ago"
+        # An end before which nothing was restarted is told of a container that has just ended, or of another pod's.
+        ended_here = container.restarts or container.started is None
+        if container.ended is not None and now - container.ended < CRASH_MEMORY and ended_here:
+            return PodState.CRASH, f"{container.name} ended {max(0.0, now - container.ended):.0f} s ago"
     if pod.phase not in ("Running", "Pending"):
         return PodState.UNKNOWN, f"phase {pod.phase or 'not given'}"
     started = [container.started for container in pod.containers if container.started is not None]
     begun = max([*started, *([pod.created] if pod.created is not None else [])], default=None)
     text = f"{pod.phase}, {pod.ready_containers} ready, {pod.restarts} restarts"
-    if pod.phase == "Running" and pod.ready:
-        return PodState.READY, text
     if begun is None:
         return PodState.UNKNOWN, f"{text}, start time not given"
-    if now - begun <= START_BUDGET:
+    if pod.phase == "Running" and pod.ready:
+        if silent := [item.name for item in watched if item.started is None]:
+            return PodState.UNKNOWN, f"{text}, start time of {silent[0]} not given"
+        return PodState.READY, text
+    return _not_ready(pod, layout, begun, now, text)
+
+
+def _not_ready(pod: PodSeen, layout: Layout, begun: float, now: float, text: str) -> tuple[PodState, str]:
+    age = max(0.0, now - begun)
+    if age <= START_BUDGET:
         # A passive pod of CFEE 1.x is never ready; its start is over once its containers run.
         running = bool(pod.containers) and all(container.started is not None for container in pod.containers)
         if layout.not_ready_means is NotReady.PASSIVE and running:
             return PodState.READY, text
-        return PodState.MOVING, f"{text}, started {now - begun:.0f} s ago"
+        return PodState.MOVING, f"{text}, started {age:.0f} s ago"
     if pod.phase == "Pending":
-        return PodState.STUCK, f"{text}, for {now - begun:.0f} s"
+        return PodState.STUCK, f"{text}, for {age:.0f} s"
     state = PodState.CRASH if layout.not_ready_means is NotReady.CRASH else PodState.READY
-    return state, f"{text}, not ready for more than {START_BUDGET:.0f} s"
+    since = "" if pod.ready_changed is None else f" for {max(0.0, now - pod.ready_changed):.0f} s"
+    return state, f"{text}, not ready{since}, started {age:.0f} s ago"
 
 
 def newest_start(pods: Sequence[tuple[PodSeen, str]], layout: Layout, *, bbs_too: bool) -> float | None:
@@ -219,16 +260,19 @@ def _maps(value: object) -> list[Json]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _number(value: object, default: float | None) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return float(value) if -MAX_NUMBER <= value <= MAX_NUMBER else default  # NaN is not between anything
 
 
 def _time(value: object) -> float | None:
-    """Unix time of an RFC 3339 text, None where there is none."""
+    """Unix time of an RFC 3339 text, None where there is none; a time without its zone is none."""
     try:
-        return datetime.fromisoformat(_text(value)).timestamp() if value else None
+        told = datetime.fromisoformat(_text(value))
     except ValueError:
         return None
+    return told.timestamp() if told.tzinfo is not None else None

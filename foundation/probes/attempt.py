@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from foundation.probes.certificates import read_der
 from foundation.probes.resolving import Resolver, literal
-from foundation.probes.result import Cause, Certificate, ProbeResult, Stage, Target
+from foundation.probes.result import Cause, Certificate, ProbeResult, Stage, Target, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from foundation.probes.credentials import Contexts
     from foundation.probes.resolving import Address
 
-MAX_DETAIL = 300
 EXPIRED = 10
 """OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED; below, its codes for a name or an address that is not in the certificate."""
 WRONG_NAME = frozenset({62, 63, 64})
@@ -69,12 +68,6 @@ class Failure(Exception):  # noqa: N818 - a finding, not an error of ours
         self.cause = cause
         self.detail = detail
         self.database_error = database_error
-
-
-def one_line(text: str) -> str:
-    """A peer's words made safe for one line of a log or page: printable, and cut at 300 characters."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * MAX_DETAIL])
-    return " ".join(shown.split())[:MAX_DETAIL]
 
 
 def classify(error: OSError | ValueError, *, presents: bool = True) -> Failure:
@@ -171,6 +164,8 @@ class Attempt:
             ours = error.errno is None and "timed out" in str(error)
             words = f"no answer within {self._timeout:g} s" if ours else error.strerror or str(error)
             raise Failure(Cause.TIMEOUT, words) from error
+        except OverflowError as error:  # a port or a time that the system's own types don't hold
+            raise Failure(Cause.OTHER, str(error)) from error
         except (OSError, ValueError) as error:
             raise classify(error) from error
         finally:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundation.probes.result import Certificate
+from foundation.probes.result import Certificate, one_line
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_PEM = 1 << 20
 """Bytes of a PEM file that are looked at."""
+MAX_NAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +37,23 @@ class FileProblem:
 
 @lru_cache(maxsize=256)
 def read_der(der: bytes) -> Certificate | None:
-    """Read a certificate in DER; None where it is malformed. Each probe meets the same few, so they are remembered."""
+    """Read a certificate in DER; None where it is malformed.
+
+    Each probe meets the same few, so they are remembered: a function of the bytes alone, whose memory nobody can see.
+    """
     from cryptography import x509
 
     try:
         certificate = x509.load_der_x509_certificate(der)
         return Certificate(
-            subject=certificate.subject.rfc4514_string(),
-            issuer=certificate.issuer.rfc4514_string(),
+            # Whoever answers chooses these words: no line break or terminal's escape may come from them.
+            subject=one_line(certificate.subject.rfc4514_string()),
+            issuer=one_line(certificate.issuer.rfc4514_string()),
             not_before=certificate.not_valid_before_utc.timestamp(),
             not_after=certificate.not_valid_after_utc.timestamp(),
-            names=_names(certificate.extensions),
+            names=tuple(map(one_line, _names(certificate.extensions)[:MAX_NAMES])),
         )
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except Exception:  # noqa: BLE001  # bytes of a stranger, whom cryptography answers with exceptions of many families
         return None
 
 
@@ -68,8 +73,8 @@ def read_pem(file: str | os.PathLike[str]) -> Certificate | FileProblem:
     try:
         with Path(file).open("rb") as stream:
             content = stream.read(MAX_PEM)
-    except OSError as error:
-        return FileProblem(str(file), error.strerror or str(error))
+    except (OSError, ValueError) as error:
+        return FileProblem(one_line(str(file)), getattr(error, "strerror", None) or str(error))
     start, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
     begins = content.find(start)
     ends = content.find(end, max(begins, 0))

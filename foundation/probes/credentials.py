@@ -7,12 +7,14 @@ says which file and why. A context that was handed out stays valid; nothing here
 from __future__ import annotations
 
 import ssl
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundation.probes.certificates import FileProblem, read_pem
+from foundation.probes.certificates import MAX_PEM, FileProblem, read_pem
+from foundation.probes.result import one_line
 
 if TYPE_CHECKING:
     import os
@@ -129,12 +131,8 @@ class Credentials:
 
     def _load(self) -> Contexts | FileProblem:
         for file in (self._ca, self._cert, self._key):
-            if file is not None:
-                try:
-                    with Path(file).open("rb") as stream:
-                        stream.read(1)
-                except OSError as error:
-                    return FileProblem(file, error.strerror or str(error))
+            if file is not None and (found := _unusable(file)):
+                return found
         if self._key is not None and self._cert is None:
             return FileProblem(self._key, "is a key without a certificate: set cert_file too")
         ca = None
@@ -142,10 +140,11 @@ class Credentials:
             try:
                 ca = Path(self._ca).read_bytes()
                 contexts(ca)
-            except ssl.SSLError:
-                return FileProblem(self._ca, "holds no PEM certificate")
             except OSError as error:
-                return FileProblem(self._ca, error.strerror or str(error))
+                words = "holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
+                return FileProblem(self._ca, words)
+            except ValueError:  # what Python makes of a file without a letter in it
+                return FileProblem(self._ca, "holds no PEM certificate")
         own = read_pem(self._cert) if self._cert is not None else None
         if isinstance(own, FileProblem):
             return own
@@ -157,12 +156,30 @@ class Credentials:
             return FileProblem(self._key or self._cert or "", error.strerror or str(error))
 
 
+def _unusable(file: str) -> FileProblem | None:
+    """What is wrong with a file before it is read; a pipe or a device could hold a probe, or never end."""
+    try:
+        path = Path(file)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return FileProblem(file, "Is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file")
+        if status.st_size > MAX_PEM:
+            return FileProblem(file, f"is longer than {MAX_PEM} bytes")
+        with path.open("rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        return FileProblem(file, error.strerror or str(error))
+    except ValueError as error:  # a path that can be none
+        return FileProblem(one_line(file), str(error))
+    return None
+
+
 def _stat(file: str | None) -> tuple[int, int, int] | None:
     if file is None:
         return None
     try:
         status = Path(file).stat()
-    except OSError:
+    except (OSError, ValueError):
         return (0, 0, 0)
     # The inode too: Kubernetes renews a mounted secret by moving a symbolic link.
     return (status.st_mtime_ns, status.st_ino, status.st_size)

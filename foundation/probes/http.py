@@ -10,8 +10,8 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foundation.probes.attempt import Failure, one_line
-from foundation.probes.result import Cause
+from foundation.probes.attempt import Failure
+from foundation.probes.result import Cause, one_line
 
 if TYPE_CHECKING:
     import socket

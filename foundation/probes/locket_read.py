@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from foundation.probes.attempt import one_line
 from foundation.probes.protobuf import ProtobufError, last_bytes, last_text
+from foundation.probes.result import one_line
 
 if TYPE_CHECKING:
     from foundation.probes.credentials import Credentials

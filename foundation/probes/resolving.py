@@ -34,7 +34,7 @@ def literal(host: str, port: int) -> Address | None:
 
 
 def system_lookup(host: str, port: int) -> list[Address]:
-    """Ask the system's resolver. Raises socket.gaierror, or UnicodeError for a name that cannot be one."""
+    """Ask the system's resolver. Raises socket.gaierror, or ValueError for a name that cannot be one."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [Address(family, str(where[0]), port) for family, _, _, _, where in found]
 
@@ -84,7 +84,7 @@ class Resolver:
             running.addresses = self._lookup(host, port)
         except OSError as error:
             running.error = error
-        except UnicodeError as error:
+        except ValueError as error:  # UnicodeError among them
             running.error = socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}")
         finally:
             with self._lock:

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+MAX_DETAIL = 300
+
+
+def one_line(text: str) -> str:
+    """A peer's words made safe for one line of a log or page: printable, and cut at 300 characters."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * MAX_DETAIL])
+    return " ".join(shown.split())[:MAX_DETAIL]
+
+
 class Stage(StrEnum):
     """The stages of a probe, in the order in which they are passed. Also the values of the setting `depth`."""
 

@@ -93,7 +93,7 @@ def test_a_pod_with_nothing_but_a_name_is_read_as_unknown() -> None:
 
 
 JSON_VALUES: st.SearchStrategy[object] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**400) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
@@ -157,6 +157,74 @@ def test_states(value: dict[str, Any], layout: Any, state: PodState) -> None:
     assert pod_state(read(value), layout, "bbs", NOW)[0] is state
 
 
+def changed(value: Any, path: str, new: object) -> dict[str, Any]:
+    """The pod with one field replaced, `path` dotted; a missing list or mapping on the way is an error of the test."""
+    *way, last = path.split(".")
+    at = value
+    for step in way:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    at[last] = new
+    return value  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "why"),
+    [
+        ("metadata.deletionTimestamp", "soon", "metadata.deletionTimestamp cannot be read"),
+        ("metadata.deletionTimestamp", 5, "metadata.deletionTimestamp cannot be read"),
+        ("metadata.deletionTimestamp", "2026-02-03T04:05:06", "metadata.deletionTimestamp cannot be read"),
+        ("metadata.creationTimestamp", "0001-01-01T00:00:00", "metadata.creationTimestamp cannot be read"),
+        ("status.conditions", "Ready", "status.conditions cannot be read"),
+        ("status.conditions", [{"type": "Ready", "status": True}], "status of the condition Ready cannot be read"),
+        ("status.containerStatuses", ["diego-api"], "status.containerStatuses cannot be read"),
+        ("status.containerStatuses", None, "Running, 0/1 ready, 0 restarts, start time of diego-api not given"),
+        ("status.containerStatuses.0.state", None, "Running, 1/1 ready, 0 restarts, start time of diego-api not given"),
+        ("status.containerStatuses.0.restartCount", float("inf"), "restartCount of a container cannot be read"),
+        ("status.containerStatuses.0.restartCount", 10**400, "restartCount of a container cannot be read"),
+        ("status.containerStatuses.0.restartCount", "3", "restartCount of a container cannot be read"),
+        ("status.phase", None, "phase not given"),
+        ("status.phase", "Run\x1b[2Jning", "phase not given"),
+        ("status", None, "phase not given"),
+    ],
+)
+def test_what_cannot_be_read_is_not_known_and_never_ready(path: str, new: object, why: str) -> None:
+    found = read(changed(pod_json(), path, new))
+    assert pod_state(found, CFEE2, "bbs", NOW) == (PodState.UNKNOWN, why)
+
+
+def test_a_pod_without_any_time_is_not_known() -> None:
+    value = changed(changed(pod_json(), "metadata.creationTimestamp", None), "status.containerStatuses", [])
+    state, why = pod_state(read(value), CFEE2, "bbs", NOW)
+    assert (state, why) == (PodState.UNKNOWN, "Running, 0/1 ready, 0 restarts, start time not given")
+
+
+def test_a_grace_that_is_no_number_is_the_pods_own() -> None:
+    value = changed(terminating(10, 600), "metadata.deletionGracePeriodSeconds", float("nan"))
+    assert read(value).grace == 600.0
+
+
+def test_a_clock_ahead_of_ours_makes_no_negative_ages() -> None:
+    assert pod_state(read(terminating(-7, 600)), CFEE2, "bbs", NOW)[1] == "Terminating for 0 s, grace 600 s"
+    state, why = pod_state(read(pod_json(-3, ready=False)), CFEE2, "bbs", NOW)
+    assert (state, why) == (PodState.MOVING, "Running, 0/1 ready, 0 restarts, started 0 s ago")
+
+
+def test_a_first_end_is_a_crash_at_once() -> None:
+    """Rule: a BBS or Locket container that ended less than 5 min ago; nothing was restarted yet."""
+    for layout in (CFEE2, KUBECF):
+        value = pod_json(5000, ready=False, state={"terminated": {"finishedAt": stamp(10)}})
+        found, why = pod_state(read(value), layout, "bbs", NOW)
+        assert (found, why) == (PodState.CRASH, "diego-api ended 10 s ago")
+
+
+def test_how_long_a_pod_is_not_ready_is_told_only_where_it_is_known() -> None:
+    value = pod_json(5000, ready=False)
+    text = "Running, 0/1 ready, 0 restarts, not ready"
+    assert pod_state(read(value), KUBECF, "bbs", NOW) == (PodState.READY, f"{text}, started 5000 s ago")
+    value["status"]["conditions"][0]["lastTransitionTime"] = stamp(12)
+    assert pod_state(read(value), CFEE2, "bbs", NOW) == (PodState.CRASH, f"{text} for 12 s, started 5000 s ago")
+
+
 def test_the_newest_start_with_and_without_bbs_itself() -> None:
     value = pod_json(1000)
     value["spec"]["containers"] = [{"name": "bbs-bbs"}, {"name": "locket-locket"}, {"name": "logs"}]
@@ -178,10 +246,12 @@ def test_the_newest_start_with_and_without_bbs_itself() -> None:
         ({}, {"currentRevision": "a", "updateRevision": "b"}, True),
         ({"generation": 3}, {"observedGeneration": 2}, True),
         ({"generation": 3}, {"observedGeneration": 3}, False),
-        ({}, {}, False),
+        ({}, {}, None),
+        ({"generation": 3}, {"currentRevision": "a"}, None),
+        ({"generation": 10**400}, {"observedGeneration": float("nan")}, None),
     ],
 )
-def test_rollouts(meta: dict[str, Any], status: dict[str, Any], rolling: bool) -> None:
+def test_rollouts(meta: dict[str, Any], status: dict[str, Any], rolling: bool | None) -> None:
     found = read_statefulset({"metadata": {"name": "diego-api", **meta}, "spec": {"replicas": 2}, "status": status})
     assert found is not None
     assert (found.rolling, found.replicas) == (rolling, 2)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foundation.probes.attempt import Attempt, Failure, classify, one_line
+from foundation.probes.attempt import Attempt, Failure, classify
 from foundation.probes.bbs import probe
 from foundation.probes.credentials import Credentials
 from foundation.probes.resolving import Address, Resolver, literal, system_lookup
-from foundation.probes.result import Cause, ProbeResult, Stage, Target
+from foundation.probes.result import Cause, ProbeResult, Stage, Target, one_line
 from simulator.servers.bbs import BBSMode, BBSServer
 from simulator.servers.certificates import Authority
 from tests.support.tls import ScriptedPeer, answering, dribbling, silent

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foundation.probes.certificates import FileProblem, read_der, read_pem
 from foundation.probes.credentials import Credentials
@@ -16,6 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.servers.certificates import Authority
+
+DER = serialization.Encoding.DER
+
+
+def _sound() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bbs.service.cf.internal")])
+    begins = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, begins, begins + timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.DNSName("bbs"), x509.IPAddress(ip_address("127.0.0.1"))])
+    return builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(DER)
+
+
+SOUND = _sound()
 
 
 def test_contexts_are_kept_while_the_files_stay(authority: Authority, tmp_path: Path) -> None:
@@ -150,3 +169,59 @@ def test_reading_pem_and_der(tmp_path: Path) -> None:
     assert read_pem(malformed) == FileProblem(str(malformed), "holds a malformed certificate")
     assert read_pem(tmp_path / "none") == FileProblem(str(tmp_path / "none"), "No such file or directory")
     assert read_der(b"nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no PEM certificate"),
+        (b"\n", "holds no PEM certificate"),
+        (b"\x00\xff" * 500, "holds no PEM certificate"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no PEM certificate"),
+        (b"#" * ((1 << 20) + 1), "is longer than 1048576 bytes"),
+    ],
+)
+def test_a_ca_file_of_no_use_is_a_problem_and_no_crash(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+    contexts, problem = Credentials(file).current()
+    assert str(problem) == f"{file}: {words}"
+    assert not contexts.verifies
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_no_regular_file_is_not_opened(authority: Authority, tmp_path: Path, which: int) -> None:
+    """A pipe without a writer would hold the probe for ever, and /dev/zero does not end."""
+    files = authority.write_client(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for odd, words in ((tmp_path / "pipe", "is no regular file"), (tmp_path, "Is a directory")):
+        paths = [files.ca, files.cert, files.key]
+        paths[which] = odd
+        assert Credentials(*paths).problem == FileProblem(str(odd), words)
+
+
+def test_paths_that_can_be_none_are_problems() -> None:
+    assert str(Credentials("a\0b").problem) == "a b: embedded null byte"
+    assert str(Credentials(None, "a\0b", "c").problem) == "a b: embedded null byte"
+    assert str(read_pem("a\0b")) == "a b: embedded null byte"
+
+
+def test_what_a_stranger_writes_into_a_certificate_stays_on_one_line() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bbs\n\x1b[2Jhealthy")])
+    begins = datetime(2026, 1, 1, tzinfo=UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName(f"host-{number}") for number in range(500)])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, begins, begins + timedelta(days=1))
+    found = read_der(builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(DER))
+    assert found is not None
+    assert (found.subject, found.issuer) == ("CN=bbs [2Jhealthy", "CN=bbs [2Jhealthy")
+    assert len(found.names) == 100
+
+
+@given(cut=st.integers(0, 400), flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_no_damaged_certificate_raises(cut: int, flips: list[tuple[int, int]]) -> None:
+    damaged = bytearray(SOUND[: len(SOUND) - cut] if cut < 50 else SOUND)
+    for at, change in flips:
+        damaged[at % len(damaged)] ^= change
+    read_der(bytes(damaged))
