@@ -168,7 +168,8 @@ READINGS: list[tuple[bytes, Reading]] = [
             recovery_hint=True,
         ),
     ),
-    (nginx(request_id="-", took="-"), Reading(kind="nginx_access", http_status=200)),
+    (nginx(request_id="-"), Reading(kind="nginx_access", http_status=200, duration_s=0.25)),
+    (nginx(took="-"), Reading(kind="nginx_access", http_status=200, request_id=ID)),
     (
         gorouter(),
         Reading(kind="gorouter_access", http_status=502, backend="10.0.0.9:9022", duration_s=0.25, request_id=ID),
@@ -194,6 +195,8 @@ READINGS: list[tuple[bytes, Reading]] = [
         Reading(kind="cli", http_status=503, request_id="a::b", api="v2", error="X", code=1, cause="other"),
     ),
     (b"Unexpected Response\nResponse code: 50", Reading(kind="cli")),
+    (b"Unexpected Response\nResponse code: 5033\nRequest ID: a b", Reading(kind="cli")),
+    (b"Unexpected Response\nResponse code: \nRequest ID: \nx", Reading(kind="cli")),
     (
         b"FAILED\nServer error, status code: 500, error code: 170011, message: getaddrinfo: no",
         Reading(kind="cli", api="v2", http_status=500, code=170011, description="getaddrinfo: no", cause="dns"),
@@ -396,6 +399,7 @@ def test_messages_of_other_parts_of_cloud_controller() -> None:
         ("[UTC Feb  5 14:50:15] info     : '@' start", "n", 1, 100),
         ("[@ Feb  5 14:50:15] info     : 'bbs' start", "N", 3, 5),
         ("last message repeated @ times", "1", 1, 9),
+        ("FAILED\nServer error, status code: 503, error code: @, message: x", "1", 1, 9),
     ],
 )
 def test_names_that_just_fit(form: str, letter: str, shortest: int, longest: int) -> None:
@@ -514,6 +518,8 @@ def test_a_message_that_does_not_begin_with_its_source_is_not_lagers() -> None:
         ("POST /v3/builds HTTP/1.1", "v3_builds"),
         ("POST /v3/builds?x=1 HTTP/1.1", "v3_builds"),
         ("POST /v3/builds/ HTTP/1.1", "v3_builds"),
+        ("POST /v3/builds x HTTP/1.1", "v3_builds"),
+        ("POST /v3/buildsX HTTP/1.1", None),
         ("POST /v3/builds/g HTTP/1.1", None),
         ("GET /v3/builds HTTP/1.1", None),
         ("POST /v2/builds HTTP/1.1", None),
@@ -559,6 +565,7 @@ def test_an_access_line_ends_with_its_last_field(end: bytes) -> None:
     ("old", "new"),
     [
         ("api.cf - ", " - "),
+        ("api.cf - ", "x api.cf - "),
         ("[02/Feb/2019:10:00:31 +0000]", "[02/Feb/2019:]"),
         ("[02/Feb/2019:10:00:31 +0000]", "[2/Feb/2019:10:00:31 +0000]"),
         ("[02/Feb/2019:10:00:31 +0000]", "[02/Feb/2019:10:00:31 +0000"),
@@ -580,6 +587,7 @@ def test_lines_that_only_resemble_nginxs(old: str, new: str) -> None:
     ("old", "new"),
     [
         ("api.cf - ", " - "),
+        ("api.cf - ", "x api.cf - "),
         ("[2021-06-01T10:00:01.004Z]", "[2021-06-01T]"),
         ("[2021-06-01T10:00:01.004Z]", "[2021-06-01 10:00:01.004Z]"),
         (" 502 58 361 ", " 50 58 361 "),
@@ -618,6 +626,7 @@ def test_a_newline_that_a_client_sent_does_not_end_an_access_line() -> None:
         b"a b [API/0] ERR Failed to stage build: x",
         b"Failed 'wget x' on attempt 4",
         b"Failed 'curl x' on attempt",
+        b"Failed 'curl x' on attempt x",
         b"x Failed 'curl x' on attempt 4",
         b"x Unexpected Response\n",
         b"Unexpected Response",
