@@ -327,7 +327,7 @@ def _settle(resource: Resource, old: Json, wanted: Json, subresource: str) -> Js
     """Keep what a request may not change: identity, and the half of the object that belongs to the other door."""
     if subresource == "status":
         return {**copy.deepcopy(old), "status": wanted.get("status", {})}
-    new = wanted
+    new = copy.deepcopy(wanted)
     if resource is CRDS and "status" in old:
         new["status"] = copy.deepcopy(old["status"])
     before, about = metadata(old), metadata(new)

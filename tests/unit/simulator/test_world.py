@@ -11,7 +11,7 @@ from simulator.api.objects import labels, metadata
 from simulator.api.resources import ENDPOINTS, PODS, STATEFULSETS
 from simulator.api.store import Deletion, Store
 from simulator.clock import Timing
-from simulator.incidents import INCIDENTS, NAMES, NotApplicableError, incident_named
+from simulator.incidents import INCIDENTS, NAMES, NotApplicableError, afflict, incident_named
 from simulator.layouts import LAYOUT_NAMES, layout_named
 from simulator.servers.bbs import BBSMode
 from simulator.servers.database import DatabaseMode
@@ -19,6 +19,7 @@ from simulator.servers.locket import LocketMode
 from simulator.world import Foundation
 
 if TYPE_CHECKING:
+    from simulator.api.objects import Json
     from simulator.pod import Pod
 
 NEEDS_LOCKET_PODS = {"locket_down"}
@@ -328,3 +329,150 @@ def test_endpoints_follow_label_and_readiness() -> None:
     new.start("locked_out")
     new.run(30)
     assert new.foundation.store.get(ENDPOINTS, "cf", "diego-api")["subsets"] == []
+
+
+def test_a_wedged_process_uses_up_the_grace_and_a_second_deletion_shortens_it() -> None:
+    new = world()
+    pod = new.pod("diego-api-0")
+    new.start("locket_hung")
+    new.delete("diego-api-0")
+    new.run(29)
+    assert new.pod("diego-api-0") is pod, "TERM is ignored"
+    new.run(2)
+    assert new.foundation.pods.get("diego-api-0") is not pod
+    other = new.pod("diego-api-1")
+    new.delete("diego-api-1")
+    new.run(5)
+    new.foundation.store.delete(PODS, "cf", "diego-api-1", Deletion(grace=6))
+    new.run(2)
+    assert new.foundation.pods.get("diego-api-1") is not other
+
+
+def test_a_well_process_ends_before_its_grace_is_up() -> None:
+    new = world()
+    old = new.pod("diego-api-0")
+    new.delete("diego-api-0")
+    new.run(7)
+    assert new.foundation.pods.get("diego-api-0") is not old
+
+
+def scale(new: World, replicas: int) -> None:
+    def change(thing: Json) -> Json:
+        thing["spec"]["replicas"] = replicas
+        return thing
+
+    new.foundation.store.update(STATEFULSETS, "cf", "diego-api", change)
+
+
+def test_scaling_goes_in_order_of_the_ordinals() -> None:
+    new = world()
+    scale(new, 4)
+    new.run(8)
+    assert [pod.name for pod in new.foundation.of("bbs")] == ["diego-api-0", "diego-api-1", "diego-api-2"]
+    new.run(60)
+    assert len(new.ready()) == 4
+    scale(new, 1)
+    new.run(1)
+    assert [pod.name for pod in new.foundation.of("bbs") if pod.terminating] == ["diego-api-3"], "one after the other"
+    new.run(60)
+    assert [pod.name for pod in new.foundation.of("bbs")] == ["diego-api-0"]
+    assert new.foundation.store.get(STATEFULSETS, "cf", "diego-api")["status"]["readyReplicas"] == 1
+
+
+def test_a_rollout_keeps_to_its_partition() -> None:
+    new = world()
+    uids = {pod.name: pod.uid for pod in new.foundation.of("bbs")}
+
+    def change(thing: Json) -> Json:
+        thing["spec"]["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+        thing["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
+        return thing
+
+    new.foundation.store.update(STATEFULSETS, "cf", "diego-api", change)
+    new.run(90)
+    assert {name for name, uid in uids.items() if new.pod(name).uid == uid} == {"diego-api-0"}
+
+
+def test_pods_go_with_their_stateful_set_unless_they_are_orphaned() -> None:
+    for orphan in (False, True):
+        new = world()
+        store, uids = new.foundation.store, [pod.uid for pod in new.foundation.of("bbs")]
+        old = store.get(STATEFULSETS, "cf", "diego-api")
+        store.delete(STATEFULSETS, "cf", "diego-api", Deletion(orphan=orphan))
+        new.run(30)
+        assert [pod.uid for pod in new.foundation.of("bbs")] == (uids if orphan else [])
+        store.create(STATEFULSETS, "cf", {"metadata": {"name": "diego-api"}, "spec": old["spec"]})
+        new.run(60)
+        assert new.ready() == ["diego-api-0", "diego-api-1"]
+        owner = store.get(STATEFULSETS, "cf", "diego-api")["metadata"]["uid"]
+        assert owner != old["metadata"]["uid"]
+        for pod in new.foundation.of("bbs"):
+            assert metadata(store.get(PODS, "cf", pod.name))["ownerReferences"][0]["uid"] == owner
+
+
+@pytest.mark.parametrize(
+    ("layout", "labelled"), [("cfee-2", ["diego-api-0"]), ("scf-2.11", ["diego-api-0"]), ("cfee-4", [])]
+)
+def test_before_fissile_was_mended_the_label_outlives_its_bbs(layout: str, labelled: list[str]) -> None:
+    new = world(layout)
+    new.start("database_down")
+    new.run(60)
+    assert new.labelled() == labelled
+    assert new.modes() == [BBSMode.CLOSED, BBSMode.CLOSED]
+    new.heal("database_down")
+    new.run(60)
+    assert len(new.labelled()) == 1
+    assert new.modes().count(BBSMode.SERVES) == 1
+
+
+def test_a_label_set_by_hand_moves_the_service_until_it_is_refreshed() -> None:
+    new = world()
+
+    def change(thing: Json) -> Json:
+        thing["metadata"]["labels"]["skiff-role-active"] = "true"
+        return thing
+
+    new.foundation.store.update(PODS, "cf", "diego-api-1", change)
+    new.foundation.step()
+    assert [ip for ip, _ in new.foundation.service_plan().backends] == [pod.ip for pod in new.foundation.of("bbs")]
+    assert new.labelled() == ["diego-api-0", "diego-api-1"]
+    new.run(11)
+    assert new.labelled() == ["diego-api-0"]
+
+
+@pytest.mark.parametrize(
+    ("troubles", "modes"),
+    [
+        ({"bbs": "wedged"}, [BBSMode.HANGS, BBSMode.SERVES]),
+        ({"bbs": "stuck"}, [BBSMode.CLOSED, BBSMode.SERVES]),
+        ({"locket": "wedged"}, [BBSMode.CLOSED, BBSMode.SERVES]),
+        ({"label": "false"}, [BBSMode.SERVES, BBSMode.CLOSED]),
+    ],
+)
+def test_one_pod_can_be_broken_alone_and_mended(troubles: Json, modes: list[BBSMode]) -> None:
+    new = world()
+    afflict(new.foundation, new.pod("diego-api-0"), troubles)
+    new.run(40)
+    assert new.modes() == modes
+    assert (new.labelled() == []) == ("label" in troubles)
+    afflict(new.foundation, new.pod("diego-api-0"), dict.fromkeys(troubles, "well"))
+    new.run(40)
+    assert new.modes().count(BBSMode.SERVES) == 1
+    assert len(new.labelled()) == 1
+
+
+def test_a_bbs_that_ends_gives_its_lock_back_and_runs_again() -> None:
+    new = world()
+    afflict(new.foundation, new.pod("diego-api-0"), {"bbs": "exit"})
+    new.run(5)
+    assert new.modes().count(BBSMode.SERVES) == 1
+
+
+@pytest.mark.parametrize("troubles", [{"bbs": "drunk"}, {"lunch": "well"}, {"bbs": "wedged", "locket": "no"}])
+def test_what_cannot_be_broken_is_refused_and_nothing_is_broken(troubles: Json) -> None:
+    new = world()
+    with pytest.raises(NotApplicableError):
+        afflict(new.foundation, new.pod("diego-api-0"), troubles)
+    with pytest.raises(NotApplicableError):
+        afflict(new.foundation, new.pod("api-0"), {"bbs": "well"})
+    assert not any(pod.afflicted for pod in new.foundation.pods.values())
