@@ -554,6 +554,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(size) if size else b""
         if not data:
             return None
+        if "json" not in self.headers.get("Content-Type", "json"):
+            raise ApiError(415, "the body of the request was in an unknown format: only JSON is simulated")
         try:
             return json.loads(data)
         except ValueError as error:

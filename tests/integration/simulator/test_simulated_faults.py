@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.simulated import eventually, simulated
+from simulator.api.custom import REMEDIATION_DEFINITION
+from simulator.cluster import Cluster, Options
+from tests.support.simulated import eventually, quick, simulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from simulator.cluster import Cluster
+    from pathlib import Path
 
 PODS = "/api/v1/namespaces/cf/pods"
 CONFIGMAPS = "/api/v1/namespaces/cf/configmaps"
@@ -28,13 +29,16 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
-def ask(url: str, method: str, path: str, body: Any = None, timeout: float = 5.0) -> tuple[int, Any, dict[str, str]]:
+def ask(
+    url: str, method: str, path: str, body: Any = None, *, timeout: float = 5.0, identity: str = ""
+) -> tuple[int, Any, dict[str, str]]:
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
     try:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {"Content-Type": kind})
+        headers = {"Content-Type": kind, **({"Authorization": f"Bearer {identity}"} if identity else {})}
+        connection.request(method, path, data, headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read()), dict(answer.getheaders())
     finally:
@@ -194,3 +198,102 @@ def test_failed_pushes_are_written_and_counted(cluster: Cluster) -> None:
 
     assert written() >= 3
     assert ask(cluster.url, "GET", "/simulator")[1]["foundations"]["demo"]["failed_pushes"]["api-1"] >= 1
+
+
+def test_a_rule_catches_the_nth_matching_request(cluster: Cluster) -> None:
+    switch(cluster, rules=[{"path": "/configmaps$", "verb": "list", "status": 500, "skip": 2, "times": 1}])
+    assert ask(cluster.url, "GET", PODS)[0] == 200
+    assert [ask(cluster.url, "GET", CONFIGMAPS)[0] for _ in range(4)] == [200, 200, 500, 200]
+    (rule,) = ask(cluster.api.control_url, "GET", "/simulator")[1]["faults"]["rules"]
+    assert (rule["caught"], rule["times"], rule["skip"]) == (1, 0, 0)
+
+
+def test_a_share_of_the_requests_is_repeatable(cluster: Cluster) -> None:
+    def story() -> list[int]:
+        switch(cluster, seed=7, rules=[{"verb": "list", "status": 429, "chance": 0.5}])
+        return [ask(cluster.url, "GET", PODS)[0] for _ in range(20)]
+
+    first = story()
+    assert set(first) == {200, 429}
+    assert story() == first
+
+
+def test_a_fault_for_one_client_alone_and_the_journal_tells_them_apart(cluster: Cluster) -> None:
+    switch(cluster, rules=[{"identity": "replica-1", "status": 500}])
+    assert ask(cluster.url, "GET", PODS, identity="replica-1")[0] == 500
+    assert ask(cluster.url, "GET", PODS, identity="replica-2")[0] == 200
+    assert ask(cluster.url, "GET", PODS)[0] == 200
+    entries = ask(cluster.api.control_url, "GET", "/simulator/requests?all")[1]["requests"]
+    assert [(entry["identity"], entry["status"], entry["path"]) for entry in entries] == [
+        ("replica-1", 500, PODS), ("replica-2", 200, PODS), ("", 200, PODS),
+    ]  # fmt: skip
+    assert cluster.kubeconfig("replica-1")["users"][0]["user"] == {"token": "replica-1"}
+    newer = ask(cluster.api.control_url, "GET", f"/simulator/requests?all&after={entries[1]['number']}")[1]["requests"]
+    assert [entry["identity"] for entry in newer] == [""]
+
+
+def test_a_held_request_takes_effect_when_it_is_released_though_its_client_has_gone(cluster: Cluster) -> None:
+    pod = ask(cluster.url, "GET", f"{PODS}/diego-api-0")[1]["metadata"]
+    switch(cluster, rules=[{"verb": "delete", "hold": True, "times": 1}])
+    with pytest.raises(TimeoutError):
+        ask(cluster.url, "DELETE", f"{PODS}/diego-api-0", {"preconditions": {"uid": pod["uid"]}}, timeout=0.3)
+    held = ask(cluster.api.control_url, "GET", "/simulator")[1]["faults"]["rules"][0]["held"]
+    assert held == 1
+    assert "deletionTimestamp" not in ask(cluster.url, "GET", f"{PODS}/diego-api-0")[1]["metadata"]
+    switch(cluster, rules=[])
+    (entry,) = eventually(cluster.api.journal.entries, "the DELETE is carried out")
+    assert (entry.verb, entry.status, entry.body) == ("delete", 200, {"preconditions": {"uid": pod["uid"]}})
+    assert entry.at - entry.received >= 0.3
+
+
+def test_hanging_up_carries_the_request_out(cluster: Cluster) -> None:
+    switch(cluster, rules=[{"verb": "create", "hang_up": True, "delay": 0.3, "times": 1}])
+    begun = time.monotonic()
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        ask(cluster.url, "POST", CONFIGMAPS, {"metadata": {"name": "ledger"}})
+    assert time.monotonic() - begun < 0.3, "the client knows at once"
+    (entry,) = eventually(cluster.api.journal.entries, "it is carried out later")
+    assert (entry.status, entry.lost) == (201, True)
+    assert ask(cluster.url, "GET", f"{CONFIGMAPS}/ledger")[1]["metadata"]["resourceVersion"] == entry.version
+
+
+def test_rules_with_wrong_fields_are_refused(cluster: Cluster) -> None:
+    for rule in ({"times": "1"}, {"skip": True}, {"hold": 1}, {"path": "("}, {"caught": 1}, {"released": None}):
+        assert ask(cluster.api.control_url, "POST", "/simulator/faults", {"rules": [rule]})[0] == 400, rule
+
+
+def test_one_pod_by_control(cluster: Cluster) -> None:
+    where = "/simulator/foundations/demo/pods"
+    assert ask(cluster.url, "POST", f"{where}/diego-api-0", {"bbs": "wedged"})[0] == 200
+    state = ask(cluster.url, "GET", "/simulator")[1]["foundations"]["demo"]
+    assert {pod["name"]: pod["bbs"] for pod in state["pods"] if pod["role"] == "bbs"}["diego-api-0"] == "hangs"
+    assert ask(cluster.url, "POST", f"{where}/diego-api-0", {"bbs": "drunk"})[0] == 422
+    assert ask(cluster.url, "POST", f"{where}/diego-api-9", {"bbs": "well"})[0] == 404
+
+
+def test_remediations_are_not_served_without_their_definition() -> None:
+    options = Options(traffic=False, remediations=False, timing=quick())
+    place = "/apis/stager-medic.dev/v1alpha1"
+    with Cluster(options) as cluster:
+        assert ask(cluster.url, "GET", place)[0] == 404
+        assert ask(cluster.url, "POST", f"{place}/namespaces/cf/remediations", {})[0] == 404
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        status, made, _ = ask(cluster.url, "POST", path, REMEDIATION_DEFINITION)
+        assert (status, made["status"]["conditions"][1]["type"]) == (201, "Established")
+        assert ask(cluster.url, "GET", place)[1]["resources"][0]["kind"] == "Remediation"
+        body = {"metadata": {"generateName": "demo.play.", "name": "demo.play.1"}, "spec": {"foundation": "demo"}}
+        assert ask(cluster.url, "POST", f"{place}/namespaces/cf/remediations", body)[0] == 201
+        assert ask(cluster.url, "DELETE", f"{path}/remediations.stager-medic.dev")[0] == 200
+        assert ask(cluster.url, "GET", place)[0] == 404
+
+
+def test_the_journals_file_has_every_request(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Cluster(Options(traffic=False, timing=quick(), journal=path)) as cluster:
+        ask(cluster.url, "GET", PODS)
+        ask(cluster.url, "GET", "/version")
+        ask(cluster.url, "GET", f"{PODS}/nobody")
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(entry["verb"], entry["path"], entry["status"]) for entry in entries] == [
+        ("list", PODS, 200), ("", "/version", 200), ("get", f"{PODS}/nobody", 404),
+    ]  # fmt: skip

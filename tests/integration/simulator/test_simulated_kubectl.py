@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.api.custom import REMEDIATION_DEFINITION
+from simulator.api.resources import EVENTS
 from tests.support.simulated import eventually, simulated
 
 if TYPE_CHECKING:
@@ -145,3 +148,36 @@ def test_rollout_restart(kubectl: Kubectl, cluster: Cluster) -> None:
     kubectl("rollout", "restart", "sts/diego-api", "-n", "cf")
     kubectl("rollout", "status", "sts/diego-api", "-n", "cf", "--timeout=30s")
     assert not before & {pod.uid for pod in cluster.site().foundation.of("bbs")}
+
+
+def test_scale_and_force_delete(kubectl: Kubectl, cluster: Cluster) -> None:
+    kubectl("scale", "statefulset/diego-api", "--replicas=1", "-n", "cf")
+    eventually(lambda: len(cluster.site().foundation.of("bbs")) == 1, "one pod")
+    kubectl("scale", "statefulset/diego-api", "--replicas=2", "-n", "cf")
+    kubectl("rollout", "status", "statefulset/diego-api", "-n", "cf", "--timeout=30s")
+    cluster.start_incident("terminating")
+    kubectl("delete", "pod", "diego-api-0", "-n", "cf", "--force", "--grace-period=0")
+    eventually(lambda: cluster.site().foundation.pods.get("diego-api-0"), "a new diego-api-0")
+
+
+def test_a_definition_is_applied_and_explored(kubectl: Kubectl, cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "crd.json"
+    file.write_text(json.dumps(REMEDIATION_DEFINITION))
+    assert "deleted" in kubectl("delete", "crd", "remediations.stager-medic.dev")
+    assert kubectl.run("get", "remediations", "-n", "cf").returncode == 1
+    kubectl("create", "-f", str(file), "--validate=false")
+    kubectl("wait", "--for=condition=Established", "crd/remediations.stager-medic.dev", "--timeout=10s")
+    assert "No resources found" in kubectl.run("get", "rem", "-n", "cf").stderr
+
+
+def test_events_of_either_group_are_printed(kubectl: Kubectl, cluster: Cluster) -> None:
+    uid = cluster.site().foundation.pods["diego-api-0"].uid
+    event = {
+        "metadata": {"name": "e"},
+        "involvedObject": {"kind": "Pod", "name": "diego-api-0", "namespace": "cf", "uid": uid},
+        "message": "restarted", "type": "Normal", "reason": "Restarted", "lastTimestamp": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    cluster.store.create(EVENTS, "cf", event)
+    assert "pod/diego-api-0" in kubectl("get", "events", "-n", "cf")
+    assert "restarted" in kubectl("get", "events.events.k8s.io", "-n", "cf")
+    assert "Restarted" in kubectl("describe", "pod", "diego-api-0", "-n", "cf")
