@@ -53,8 +53,8 @@ FORMAT = "stager-medic.dev/evidence/v1"
 KEY = "evidence.json.gz"
 ABOUT = (
     "Taken before anything was deleted. Environment, volumes, arguments and annotations are never part of it. "
-    "What looks like a secret was removed from logs and other texts, as far as it could be recognised: "
-    "treat the rest as confidential."
+    "What looks like a secret was removed from logs and other texts, as far as it could be recognised "
+    "(best effort): treat the rest as confidential."
 )
 NAMES = 5
 """How many ConfigMaps one Remediation may have: a resumed run that would delete other pods takes another."""
