@@ -183,6 +183,10 @@ READINGS: list[tuple[bytes, Reading]] = [
         Reading(kind="monit", process="bbs", event="not_running", severity="error"),
     ),
     (
+        b"[CEST Feb 15 14:50:15] error    : 'cc' process is not running any more",
+        Reading(kind="monit", process="cc", event="not_running", severity="error"),
+    ),
+    (
         b"[CEST Feb 15 14:50:15] info     : 'cc' process is running with pid 1",
         Reading(kind="monit", process="cc", event="running", severity="info"),
     ),
@@ -193,6 +197,10 @@ READINGS: list[tuple[bytes, Reading]] = [
     (
         b'Unexpected Response\nResponse code: 503\nRequest ID:    a::b\nDescription:   {"error_code":"CF-X","code":1}',
         Reading(kind="cli", http_status=503, request_id="a::b", api="v2", error="X", code=1, cause="other"),
+    ),
+    (
+        b'Unexpected Response\nResponse code: 503\nDescription:   {"errors":[{"title":"CF-X","code":1}]}',
+        Reading(kind="cli", http_status=503, api="v3", error="X", code=1, cause="other"),
     ),
     (b"Unexpected Response\nResponse code: 50", Reading(kind="cli")),
     (b"Unexpected Response\nResponse code: 5033\nRequest ID: a b", Reading(kind="cli")),
