@@ -63,7 +63,7 @@ def _one_line() -> Iterator[None]:
         raise _Refused(f"{command}: {message} ({command} --help tells more)") from None
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("stager-exporter", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("stager-medic"), prog_name="stager-exporter")
 def main() -> None:
     """Tells why Cloud Foundry on Kubernetes cannot stage, as metrics and as a verdict."""

@@ -214,6 +214,30 @@ def test_diagnose_live(cluster: Cluster, config: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout)["verdict"] == "electing"
 
 
+def test_what_diagnose_saves_gives_the_same_answer_again(cluster: Cluster, config: Path, tmp_path: Path) -> None:
+    change(config, lambda value: value.update(probe={"interval": "300ms", "timeout": "500ms"}))
+    change(config, lambda value: value["foundations"][0].update(settle="100ms"))
+    saved = tmp_path / "seen.json"
+    live = ("diagnose", "--config", str(config), "--save", str(saved), "--json")
+    wait(lambda: run("diagnose", "--config", str(config)).returncode == 0, "healthy", 30)
+    cluster.start_incident("locket_hung")
+    told = wait(
+        lambda: (found := json.loads(run(*live).stdout))["restart"] == "yes" and found,
+        "a verdict that acts",
+    )
+    assert (told["verdict"], told["pods_to_restart"]) == ("locket_hung", ["diego-api-0", "diego-api-1"])
+    again = json.loads(run("diagnose", "--observation", str(saved), "--json").stdout)
+    same = ("verdict", "restart", "rule", "pods_to_restart", "evidence", "if_lasting")
+    assert {key: again[key] for key in same} == {key: told[key] for key in same}
+    text = run("diagnose", "--config", str(config), "--save", "/nonexistent/seen.json")
+    assert text.returncode == 1
+    unwritable = "/nonexistent/seen.json: cannot be written: No such file or directory"
+    assert text.stderr == f"{unwritable}; what was seen is not recorded\n"
+    kubeconfig = yaml.safe_load(config.read_text())["foundations"][0]["kubeconfig"]
+    command = f"kubectl --kubeconfig {kubeconfig} delete pod --namespace cf diego-api-0 diego-api-1"
+    assert text.stdout.rstrip().endswith(command)
+
+
 def test_diagnose_without_an_api_server_could_not_look(config: Path) -> None:
     kubeconfig = Path(yaml.safe_load(config.read_text())["foundations"][0]["kubeconfig"])
     change(kubeconfig, lambda value: value["clusters"][0]["cluster"].update(server="http://127.0.0.1:1"))

@@ -92,6 +92,15 @@ def test_check_config(tmp_path: Path) -> None:
         (("serve", "--config", "/nonexistent"), "/nonexistent:1:1: cannot be read"),
         (("serve", "--config", "WEB"), "web.yml"),
         (("logs", "/nonexistent"), "/nonexistent"),
+        (("nosuch",), "stager-exporter: No such command 'nosuch'"),
+        (("--nosuch",), "stager-exporter: No such option '--nosuch'"),
+        (("serve",), "serve: Missing option '--config'"),
+        (("serve", "--config", "CONFIG", "--log-level", "x"), "'x' is not one of 'debug', 'info', 'warning', 'error'"),
+        (("diagnose", "--config"), "Option '--config' requires an argument"),
+        (("diagnose", "extra"), "diagnose: Got unexpected extra argument"),
+        (("diagnose", "--observation", "x", "--save", "y"), "give one of them"),
+        (("logs",), "logs: Missing argument 'FILES...'"),
+        (("check-config", "WEB"), "web.yml:1:1: cannot be read"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None:
@@ -104,6 +113,47 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], problem: s
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("exporter: {web: {listen: nonsense}}\n", "exporter.web.listen: listen 'nonsense': expected HOST:PORT"),
+        ("logs: [{source: syslog, listen: x, foundation: a}]\n", "expected HOST:PORT"),
+        ("logs: [{source: syslog, foundation: a}]\n", "listen is required for a syslog source"),
+        ("logs: [{source: file, foundation: a}]\n", "path is required for a file source"),
+        ("logs: [{source: syslog, listen: ':1'}]\n", "needs `foundation` where there are several"),
+        ("logs: [{source: pod, foundation: c}]\n", "there is no foundation c"),
+        ("logs: [{source: exec, foundation: a}]\n", "needs `exec: true` in the foundation a"),
+        ("logs: [{source: pod}, {source: pod}]\n", "the same pod source stands 2 times"),
+        (
+            "logs: [{source: syslog, listen: ':1', foundation: a}, {source: syslog, listen: ':1', foundation: b}]\n",
+            "2 syslog sources listen on :1 (tcp)",
+        ),
+    ],
+)
+def test_settings_that_could_not_work_are_refused(more: str, problem: str, tmp_path: Path) -> None:
+    done = run("check-config", config(tmp_path, TWO + more))
+    assert done.exit_code == 2
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_command_at_all_is_answered_with_the_help() -> None:
+    done = run()
+    assert done.exit_code == 2
+    assert "check-config" in done.output
+
+
+def test_a_record_tells_what_follows_if_it_lasts(tmp_path: Path) -> None:
+    file = tmp_path / "o.json"
+    file.write_text(json.dumps(next(vector for vector in VECTORS if "database back 5 s ago" in vector["scenario"])))
+    text = run("diagnose", "--observation", str(file)).stdout
+    assert (
+        "If this has lasted as long as `settle` already (this command cannot know), the verdict is locked_out" in text
+    )
+    told = json.loads(run("diagnose", "--observation", str(file), "--json").stdout)
+    assert (told["if_lasting"]["verdict"], told["if_lasting"]["restart"]) == ("locked_out", "yes")
 
 
 def test_logs_of_the_samples(tmp_path: Path) -> None:
