@@ -9,7 +9,7 @@ import pytest
 
 from exporter.logs.causes import classify
 from exporter.logs.lines import LineSplitter
-from exporter.logs.prefix import RubyError, read_json, read_ruby_error
+from exporter.logs.prefix import RubyError, read_json, read_json_part, read_ruby_error
 from exporter.logs.recognise import SIBLINGS, Reading, error_name, recognise
 from exporter.logs.scan import scan, scan_lines
 from exporter.logs.unwrap import Unwrapped, unwrap
@@ -696,7 +696,8 @@ def test_the_command_lines_answer_with_a_body_that_was_cut() -> None:
     ],
 )
 def test_json_as_far_as_it_goes(text: str, document: dict[str, Any], complete: bool) -> None:
-    assert read_json(text, keep_cut="k") == (document, complete)
+    for reader in (read_json, read_json_part):
+        assert reader(text, keep_cut="k") == (document, complete)
 
 
 def test_nothing_that_was_cut_is_kept_unless_it_was_asked_for() -> None:
@@ -711,8 +712,9 @@ def nested(depth: int, *, list_inside: bool) -> str:
 
 @pytest.mark.parametrize("list_inside", [True, False])
 def test_eight_containers_deep_is_read_and_nine_is_not(list_inside: bool) -> None:
-    assert read_json(nested(8, list_inside=list_inside))[1]
-    assert not read_json(nested(9, list_inside=list_inside))[1]
+    for reader in (read_json, read_json_part):
+        assert reader(nested(8, list_inside=list_inside))[1]
+        assert not reader(nested(9, list_inside=list_inside))[1]
 
 
 V2 = '{"description"=>"d", "error_code"=>"CF-A", "code"=>12, "more"=>1}'
