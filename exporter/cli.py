@@ -76,11 +76,11 @@ def main() -> None:
 )
 def serve(config_file: Path, log_level: str) -> None:
     """Watch the configured foundations and serve metrics and a page."""
-    from exporter import jsonlog
     from exporter.service import Exporter
-    from exporter.web.server import CannotStartError
-    from exporter.web.server import serve as serve_web
-    from exporter.web.web_config import WebConfig, WebConfigError
+    from foundation.serving import jsonlog
+    from foundation.serving.server import CannotStartError
+    from foundation.serving.server import serve as serve_web
+    from foundation.serving.web_config import WebConfig, WebConfigError
 
     config = _load(config_file)
     jsonlog.configure(log_level)
@@ -96,7 +96,7 @@ def serve(config_file: Path, log_level: str) -> None:
         except ValueError as problem:
             raise CannotStartError(str(problem)) from None
 
-    serve_web(web.listen, web_config, make)
+    serve_web(web.listen, web_config, make, "stager-exporter")
 
 
 @main.command("diagnose")
@@ -211,8 +211,8 @@ def check_config(file: Path) -> None:
 
     Certificates and kubeconfigs are not looked at: they may be elsewhere than this file is checked.
     """
-    from exporter.web.web_config import WebConfigError
-    from exporter.web.web_config import check as check_web
+    from foundation.serving.web_config import WebConfigError
+    from foundation.serving.web_config import check as check_web
 
     config = _load(file)
     web = config.exporter.web.config_file

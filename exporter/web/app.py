@@ -2,7 +2,7 @@
 
 Everything shown is the provider's newest snapshot: no request waits for Kubernetes or BBS, but for `/probe`, of which
 only a few run at a time, so that they never take the threads that scrapes need. TLS and passwords are not decided here
-but in front of it (`exporter.web.web_config`).
+but in front of it (`foundation.serving.web_config`).
 """
 
 from __future__ import annotations

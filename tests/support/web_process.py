@@ -164,9 +164,9 @@ def clients(port: int, count: int, say: bytes = b"") -> Iterator[list[socket.soc
 
 
 def _main(listen: str, web: str = "", stop_seconds: str = "0", fail: str = "") -> None:
-    from exporter import jsonlog
-    from exporter.web.server import serve
-    from exporter.web.web_config import WebConfig
+    from foundation.serving import jsonlog
+    from foundation.serving.server import serve
+    from foundation.serving.web_config import WebConfig
 
     jsonlog.configure("info")
 
@@ -175,7 +175,7 @@ def _main(listen: str, web: str = "", stop_seconds: str = "0", fail: str = "") -
             raise RuntimeError(fail)
         return Made(float(stop_seconds))
 
-    serve(listen, WebConfig(Path(web)) if web else None, make)
+    serve(listen, WebConfig(Path(web)) if web else None, make, "stager-exporter")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import bcrypt
 import pytest
 import trustme
 
-from exporter.web import web_config
-from exporter.web.web_config import BasicAuth, TlsSettings, WebConfig, WebConfigError, parse
+from foundation.serving import web_config
+from foundation.serving.web_config import BasicAuth, TlsSettings, WebConfig, WebConfigError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -172,7 +172,7 @@ def test_a_wrong_new_version_keeps_the_old_and_is_logged_once(
 ) -> None:
     followed = WebConfig(directory / "web.yml")
     before = followed.context()
-    with caplog.at_level(logging.INFO, "exporter.web.web_config"):
+    with caplog.at_level(logging.INFO, "foundation.serving.web_config"):
         (directory / "web.yml").write_text("tls_server_config: {cert_file: gone.crt, key_file: tls.key}\n")
         assert [followed.context(), followed.context()] == [before, before]
         assert len(caplog.records) == 1

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import jsonlog
 from exporter.web import words
-from exporter.web.address import ListenError
 from exporter.web.history import ProbeHistory
-from exporter.web.server import bind
 from exporter.web.view import ProbeLine
+from foundation.serving import jsonlog
+from foundation.serving.address import ListenError
+from foundation.serving.server import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

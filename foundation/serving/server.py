@@ -1,4 +1,4 @@
-"""gunicorn as a library, tuned for an exporter: one worker process, many threads, and clients that cannot stall it.
+"""gunicorn as a library, tuned for our daemons: one worker process, many threads, and clients that cannot stall it.
 
 The main process only watches: it holds the listening socket, forwards SIGHUP, starts a worker again that died. All work
 is in the one worker, made after the fork, since two would count everything twice and a replaced one would forget its
@@ -37,8 +37,8 @@ from gunicorn.glogging import Logger
 from gunicorn.sock import TCP6Socket, TCPSocket
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from exporter.web.address import ListenError, split_listen
-from exporter.web.web_config import BasicAuth
+from foundation.serving.address import ListenError, split_listen
+from foundation.serving.web_config import BasicAuth
 
 if TYPE_CHECKING:
     import ssl
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from exporter.web.web_config import WebConfig
+    from foundation.serving.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class CannotStartError(Exception):
 
 
 class Running(Protocol):
-    """What `make` gives: an exporter at work in this process."""
+    """What `make` gives: a daemon at work in this process."""
 
     @property
     def wsgi(self) -> WSGIApplication:
@@ -129,24 +129,24 @@ def _open(family: int, host: str, port: int, listen: str) -> socket.socket:
         opened.listen(_BACKLOG)
     except OSError as error:
         opened.close()
-        hint = "; is another exporter running?" if error.errno == errno.EADDRINUSE else ""
+        hint = "; is another one running?" if error.errno == errno.EADDRINUSE else ""
         raise ListenError(f"listen {listen!r}: {error.strerror}{hint}") from error
     return opened
 
 
-def serve(listen: str, web_config: WebConfig | None, make: Callable[[], Running]) -> NoReturn:
+def serve(listen: str, web_config: WebConfig | None, make: Callable[[], Running], name: str) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then end the process with SystemExit(0) within five seconds.
 
     `make` is called in the worker process, after the fork and before the first request; it is called again in a new
     process if that one dies. The caller must not have started threads, nor do anything after this: the SystemExit
-    passes in both processes. Ends with status 2 where `listen` cannot be had, 3 where `make` fails.
+    passes in both processes. `name` is what process lists show. Ends with status 2 where `listen` cannot be had, 3 where `make` fails.
     """
     listener = _bind_or_exit(listen)
     host, port = listener.getsockname()[:2]
     scheme = "https" if web_config is not None and web_config.tls is not None else "http"
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on %s://%s:%d", scheme, shown, port, extra={"address": host, "port": port})
-    _Arbiter(_Application(web_config, make), listener).run()
+    _Arbiter(_Application(web_config, make, name), listener).run()
     raise SystemExit(0)
 
 
@@ -172,8 +172,9 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    def __init__(self, web_config: WebConfig | None, make: Callable[[], Running]) -> None:
+    def __init__(self, web_config: WebConfig | None, make: Callable[[], Running], name: str) -> None:
         self.web_config = web_config
+        self.name = name
         self.make = make
         super().__init__()
 
@@ -193,7 +194,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "preload_app": False,
             "logger_class": _Log,
-            "proc_name": "stager-exporter",
+            "proc_name": self.name,
         }
         tls = self.web_config.tls if self.web_config is not None else None
         if tls is not None:
@@ -238,7 +239,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         log.warning("SIGTTOU ignored: there is always one worker")
 
     def handle_usr2(self) -> None:
-        log.warning("SIGUSR2 ignored: start a new exporter instead")
+        log.warning("SIGUSR2 ignored: start a new process instead")
 
 
 class _Phase(Enum):
@@ -331,10 +332,10 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         try:
             running = self.app.make()
         except CannotStartError as problem:
-            log.error("the exporter cannot start: %s", problem)  # noqa: TRY400 - the operator's to mend, not ours
+            log.error("it cannot start: %s", problem)  # noqa: TRY400 - the operator's to mend, not ours
             sys.exit(_EXIT_BOOT)
         except Exception:  # whatever it was, the process cannot serve
-            log.exception("the exporter cannot start")
+            log.exception("it cannot start")
             sys.exit(_EXIT_BOOT)
         self.running = running
         web_config: WebConfig | None = self.app.web_config
