@@ -67,9 +67,9 @@ def _probe(probe: Json, what: str = "") -> str:
     target = f"{_word(probe.get('target'))} {_word(probe.get('address'))}{f' ({what})' if what == 'locket' else ''}"
     total = sum(value for value in mapping(probe.get("seconds")).values() if isinstance(value, int | float))
     if probe.get("ok") is True:
-        return f"{target}: ok to depth {_word(probe.get('depth'))} in {total:.3f} s{_detail(probe)}"
+        return f"{target}: ok to depth {_word(probe.get('depth'))} in {total * 1000:.1f} ms{_detail(probe)}"
     where = f"{_word(probe.get('cause'))} at {_word(probe.get('failedAt'))}"
-    return f"{target}: {where} after {total:.3f} s{_detail(probe)}"
+    return f"{target}: {where} after {total * 1000:.1f} ms{_detail(probe)}"
 
 
 def _detail(probe: Json) -> str:
@@ -123,8 +123,12 @@ def _events(pod: Json) -> Iterator[str]:
 def _log(log: Json) -> Iterator[str]:
     lines = _words(log.get("lines"))
     which = "previous log" if log.get("previous") is True else "log"
+    title = f"{which} of {_word(log.get('pod'))}, container {_word(log.get('container'))}"
     yield ""
-    yield f"--- {which} of {_word(log.get('pod'))}, container {_word(log.get('container'))}: {len(lines)} lines ---"
+    if not lines:
+        yield f"--- {title}: {_word(log.get('said') or 'empty')} ---"
+        return
+    yield f"--- {title}: {len(lines)} lines ---"
     if log.get("said"):
         yield f"({_word(log.get('said'))})"
     if dropped := log.get("olderLinesLeftOut"):

@@ -582,7 +582,7 @@ def test_a_person_can_read_it(api: ScriptedApi) -> None:
     for part in (
         f"Evidence of {NAME}, taken 2027-01-15T08:00:00Z",
         "Verdict: locked_out, restart yes (diego-api-0, diego-api-1)",
-        "diego-api-0 10.0.0.1:8889: refused at tcp after 0.250 s: refused, password=[redacted]",
+        "diego-api-0 10.0.0.1:8889: refused at tcp after 250.0 ms: refused, password=[redacted]",
         "diego-api-0 (bbs, to be restarted): Running on node-1, UID uid-diego-api-0",
         "not Ready: ContainersNotReady",
         "before: terminated, exitCode 137",
