@@ -1,0 +1,1 @@
+"""The remediator's HTTP side: the webhook, what people may ask and do, and the page."""
