@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import logs, peers, pod_logs, probes
+from tests.bench import latency, logs, peers, pod_logs, probes, resident, scale
 from tests.bench.errors import BenchError
 from tests.bench.report import as_markdown, as_text
 
@@ -24,6 +24,9 @@ _MEASURES: Final[dict[str, Callable[..., Section]]] = {
     "logs": logs.measure,
     "pod-logs": pod_logs.measure,
     "probes": probes.measure,
+    "latency": latency.measure,
+    "scale": scale.measure,
+    "memory": resident.measure,
 }
 
 

@@ -1,14 +1,13 @@
 """The simulator's BBS alone, as a process of its own, with keys of a chosen kind.
 
-`python -m tests.bench.bbs_server FOLDER rsa|ecdsa` writes `ca.crt`, `client.crt` and `client.key` into FOLDER and prints
-its port. The names are those of the layout that the probes' measurement uses.
+`python -m tests.bench.bbs_server FOLDER rsa|ecdsa` writes `ca.crt`, `client.crt` and `client.key` into FOLDER and
+prints its port. The names are those of the layout that the probes' measurement uses.
 """
 
 from __future__ import annotations
 
 import argparse
 import ssl
-import sys
 import threading
 from pathlib import Path
 from typing import Final
@@ -46,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,13 +10,13 @@ import json
 import random
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.peers import ROOT, TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SEED: Final = 170010
 _EVERY: Final = 1000

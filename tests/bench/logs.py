@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import lines
 from tests.bench.errors import BenchError
 from tests.bench.processes import OtherWork, Ran, run
-from tests.bench.report import Section, ratio_check
+from tests.bench.report import Section, ratio_check, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def measure(peers: Peers, *, quick: bool) -> Section:
         (
             name,
             f"{cpu[name]:.2f}",
-            f"{min(ran.cpu for ran in runs) * 1e6 / file.lines:.2f} to {max(ran.cpu for ran in runs) * 1e6 / file.lines:.2f}",
+            spread([ran.cpu * 1e6 / file.lines for ran in runs]),
             f"{median(ran.wall for ran in runs):.2f}",
             f"{cpu[name] / peer:.3f}",
         )
@@ -69,10 +69,10 @@ def measure(peers: Peers, *, quick: bool) -> Section:
         name="logs",
         title="Log files",
         how=(
-            f"{file.lines:,} synthetic lines of Cloud Controller ({file.size / 1e6:.0f} MB, seed {lines.SEED}), of which "
-            f"{file.failed} are failed pushes (503, 170010). All three counted {file.failed}. mtail counts these alone, "
-            "with one pattern; the exporter also counts every other error by name and cause, completed requests by "
-            f"status, and staging requests. The start of the process is included. {rounds} rounds."
+            f"{file.lines:,} synthetic lines of Cloud Controller ({file.size / 1e6:.0f} MB, seed {lines.SEED}), of "
+            f"which {file.failed} are failed pushes (503, 170010). All three counted {file.failed}. mtail counts these "
+            "alone, with one pattern; the exporter also counts every other error by name and cause, completed requests "
+            f"by status, and staging requests. The start of the process is included. {rounds} rounds."
         ),
         columns=("", "CPU per line, µs", "from … to", "wall, s", "CPU against mtail"),
         rows=rows,

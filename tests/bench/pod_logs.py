@@ -1,4 +1,4 @@
-"""The whole path of a pod's log: Kubernetes' log stream over TLS, the position in it, the count; against mtail on a file.
+"""The whole path of a pod's log: Kubernetes' stream over TLS, the position in it, the count; against mtail on a file.
 
 The exporter runs as it does in a cluster: it looks at its foundation every five seconds and serves its pages meanwhile,
 and that is in its figure. The stream comes as fast as it can be read.
@@ -24,7 +24,7 @@ from tests.bench.api_server import CONTAINER, NAMESPACE, POD
 from tests.bench.errors import BenchError
 from tests.bench.metrics import total
 from tests.bench.processes import Daemon, OtherWork
-from tests.bench.report import Section, ratio_check
+from tests.bench.report import Section, ratio_check, spread
 from tests.bench.simulated import Exporter
 
 if TYPE_CHECKING:
@@ -75,11 +75,13 @@ def measure(peers: Peers, *, quick: bool) -> Section:
         ),
         columns=("", "CPU per line, µs", "from … to", "CPU against mtail"),
         rows=tuple(
-            (title, f"{median(used):.2f}", f"{min(used):.2f} to {max(used):.2f}", f"{median(used) / against:.3f}")
+            (title, f"{median(used):.2f}", spread(used), f"{median(used) / against:.3f}")
             for title, used in [*found.items(), ("mtail --one_shot, the plain file", peer)]
         ),
         checks=tuple(
-            ratio_check(f"CPU per line through the pod's log, {title}, against mtail", median(used), against, 1 / 4, "1/4")
+            ratio_check(
+                f"CPU per line through the pod's log, {title}, against mtail", median(used), against, 1 / 4, "1/4"
+            )
             for title, used in found.items()
         ),
         others=others.share(),

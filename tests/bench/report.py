@@ -55,6 +55,11 @@ def ratio_check(what: str, ours: float, peer: float, most: float, words: str) ->
     return Check(what, f"{ratio:.3f} (1/{1 / ratio:.1f})", f"at most {words}", ratio <= most)
 
 
+def spread(values: Sequence[float]) -> str:
+    """The smallest and the largest."""
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
 def as_text(section: Section) -> str:
     """For a terminal."""
     table = [section.columns, *section.rows]
@@ -71,9 +76,9 @@ def as_markdown(sections: Sequence[Section], *, date: str, machine: str, version
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; change nothing here by hand. Ratios matter more than absolute figures: both sides ran on",
-        "the same machine, in turns (A B A B …), and the medians are shown. Processor time is user and system time of",
-        "the whole tree of processes.",
+        "Written by `make bench`; change nothing here by hand. Ratios matter more than absolute figures: both sides",
+        "ran on the same machine, in turns (A B A B …), and the medians are shown. Processor time is user and system",
+        "time of the whole tree of processes.",
         "",
         f"- Date: {date}",
         f"- Machine: {machine}",

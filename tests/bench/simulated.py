@@ -12,17 +12,23 @@ import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
 from tests.bench.errors import BenchError
-from tests.bench.processes import Daemon
+from tests.bench.processes import Daemon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _BIN = Path(sys.executable).parent
+PROMETHEUS: Final = {
+    "Accept": "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+    "Accept-Encoding": "gzip",
+}
+"""What Prometheus asks with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Simulation:
             self._process = self._stack.enter_context(
                 Daemon([*command, "--layout", layout, "--state-dir", str(self.folder)])
             )
-            self._process.wait_for(lambda said: "Ctrl-C ends it" in said and "yes" or None, "started", 120)
+            self._process.wait_for(lambda said: "yes" if "Ctrl-C ends it" in said else None, "started", 120)
         except BaseException:
             self._stack.close()
             raise
@@ -123,19 +129,20 @@ class Simulation:
 class Exporter:
     """`stager-exporter serve`, ready: every foundation was looked at once."""
 
-    def __init__(self, config: Path) -> None:
-        self._process = Daemon([str(_BIN / "stager-exporter"), "serve", "--config", str(config)])
+    def __init__(self, config: Path, *, without: str = "") -> None:
+        """`without`: a package that is made to look as if it were not installed."""
+        command = [str(_BIN / "stager-exporter")]
+        if without:
+            hide = f"import sys; sys.modules[{without!r}] = None; from exporter.cli import main; main()"
+            command = [sys.executable, "-c", hide]
+        self._process = Daemon([*command, "serve", "--config", str(config)])
 
     def __enter__(self) -> Self:
         try:
             self.port = int(self._process.wait_for(lambda said: _match(r'"port": ?(\d+)', said), "listens"))
             self.client = Client(self.port)
-            deadline = time.monotonic() + 60
-            while self.client.get("/readyz").status != 200:
-                self._process.alive()
-                if time.monotonic() > deadline:
-                    raise BenchError("the exporter is not ready after 60 s")
-                time.sleep(0.1)
+            ready = lambda: "yes" if self.client.get("/readyz").status == 200 else None  # noqa: E731
+            until(ready, "the exporter is ready", limit=60, alive=self._process.alive)
         except BaseException:
             self._process.__exit__()
             raise
