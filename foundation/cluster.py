@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from foundation.kube.client import KubeClient
 
 
+FRESH = 120.0
+"""Seconds after which a silent watch no longer counts as current: bookmarks come about once a minute."""
+
+
 def server_time(client: KubeClient, monotonic: Callable[[], float], wall: Callable[[], float]) -> float:
     """The API server's clock in Unix time, from its newest answer; the local one where there was none yet."""
     heard = client.server_clock()
@@ -53,15 +57,25 @@ class WatchedCluster:
         self._pods.kill()
         self._sets.kill()
         for thread in self._threads:
-            thread.join(timeout=2.0)
+            if thread.is_alive():
+                thread.join(timeout=2.0)
 
     def pods(self) -> Sequence[PodSeen]:
         """The pods as last told."""
         return tuple(self._pods.items().values())
 
     def statefulsets(self) -> Sequence[StatefulSetSeen] | None:
-        """The StatefulSets as last told; None until they were read once."""
-        return tuple(self._sets.items().values()) if self._sets.synced else None
+        """The StatefulSets as last told; None until they were read once, and where that is too long ago."""
+        return None if self.statefulsets_problem() else tuple(self._sets.items().values())
+
+    def statefulsets_problem(self) -> str:
+        """Why there are no current StatefulSets."""
+        age = self._sets.age()
+        if self._sets.synced and age is not None and age <= FRESH:
+            return ""
+        if self._sets.error is not None:
+            return str(self._sets.error)
+        return "the StatefulSets were not listed yet" if age is None else f"no word of the StatefulSets for {age:.0f} s"
 
     def age(self) -> float | None:
         """Seconds since the API server last proved alive on the watch of the pods."""
@@ -92,20 +106,23 @@ class ListedCluster:
         self._sets: tuple[StatefulSetSeen, ...] | None = None
         self._read: float | None = None
         self._problem = "the pods were not listed yet"
+        self._sets_problem = "the StatefulSets were not listed yet"
 
     def refresh(self) -> None:
         """Read both lists. What fails is told by `problem` and `statefulsets`, not raised."""
         try:
+            began = self._monotonic()
             items, _ = self._client.list_all(pods_path(self._namespace))
             self._pods = tuple(pod for item in items if (pod := read_pod(item)) is not None)
-            self._read, self._problem = self._monotonic(), ""
+            self._read, self._problem = began, ""
         except KubeError as error:
             self._problem = str(error)
         try:
             items, _ = self._client.list_all(statefulsets_path(self._namespace))
             self._sets = tuple(found for item in items if (found := read_statefulset(item)) is not None)
-        except KubeError:
-            self._sets = None
+            self._sets_problem = ""
+        except KubeError as error:
+            self._sets, self._sets_problem = None, str(error)
 
     def pods(self) -> Sequence[PodSeen]:
         """The pods of the last list."""
@@ -115,8 +132,12 @@ class ListedCluster:
         """The StatefulSets of the last list, None where it failed."""
         return self._sets
 
+    def statefulsets_problem(self) -> str:
+        """Why there are none."""
+        return self._sets_problem
+
     def age(self) -> float | None:
-        """Seconds since the last list."""
+        """Seconds since the last list was asked for."""
         return None if self._read is None else self._monotonic() - self._read
 
     def server_time(self) -> float:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from foundation import evidence
 from foundation.observation import (
@@ -87,11 +86,37 @@ class Diagnosis:
 
 def diagnose(observation: Observation) -> Diagnosis:
     """The verdict on one observation. Pure and total; never raises for any observation that can be constructed."""
+    found = judge(observation)
+    return Diagnosis(
+        verdict=found.verdict,
+        restart=found.restart,
+        rule=found.rule,
+        pods=found.pods,
+        pods_to_restart=tuple(observation.pods[i].name or i for i in found.pods),
+        evidence=(evidence.printable(found.reason), *evidence.sentences(observation)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict without its sentences, which cost as much again to write."""
+
+    verdict: Verdict
+    restart: Restart
+    rule: int
+    pods: tuple[int, ...]
+    """As in Diagnosis."""
+    reason: str
+
+
+def judge(observation: Observation) -> Judgement:
+    """What `diagnose` concludes, by the same rules."""
     facts = _Facts(observation)
     for number, rule in enumerate(_RULES, start=1):
         found = rule(facts)
         if found is not None:
-            return _conclude(number, found, facts)
+            pods = found.pods if found.restart in (Restart.YES, Restart.ASK) else ()
+            return Judgement(found.verdict, found.restart, number, pods, found.reason)
     raise AssertionError("the last rule has no condition")  # pragma: no cover
 
 
@@ -107,6 +132,20 @@ class _Found:
     pods: tuple[int, ...] = ()
 
 
+_Value = TypeVar("_Value")
+
+
+class _Once(Generic[_Value]):
+    """A property that is computed once for each object; Python 3.11's functools.cached_property takes a lock for it."""
+
+    def __init__(self, compute: Callable[[_Facts], _Value]) -> None:
+        self._compute, self._name = compute, compute.__name__
+
+    def __get__(self, facts: _Facts, _: type[_Facts]) -> _Value:
+        value = facts.__dict__[self._name] = self._compute(facts)
+        return value
+
+
 class _Facts:
     """The derived words of one observation, each computed once."""
 
@@ -115,7 +154,7 @@ class _Facts:
         self.signals = observation.signals
         self.pods = observation.pods
 
-    @cached_property
+    @_Once
     def bbs(self) -> tuple[int, ...]:
         return tuple(i for i, pod in enumerate(self.pods) if pod.role is Role.BBS)
 
@@ -129,40 +168,40 @@ class _Facts:
         answers = pod.control_port_answers
         return bool(self.signals.control_port_answers if answers is None else answers)
 
-    @cached_property
+    @_Once
     def serving(self) -> tuple[int, ...]:
         return self.probed(PodProbe.SERVES)
 
-    @cached_property
+    @_Once
     def hanging(self) -> tuple[int, ...]:
         silent = (i for i in self.probed(PodProbe.NO_ANSWER) if self.control(self.pods[i]))
         return tuple(sorted((*self.probed(PodProbe.HANGS), *silent)))
 
-    @cached_property
+    @_Once
     def unreached(self) -> tuple[int, ...]:
         return tuple(i for i in self.probed(PodProbe.NO_ANSWER) if not self.control(self.pods[i]))
 
-    @cached_property
+    @_Once
     def labelled(self) -> tuple[int, ...]:
         if not self.signals.layout_has_label:
             return ()
         return tuple(i for i in self.bbs if self.pods[i].labelled_active)
 
-    @cached_property
+    @_Once
     def still(self) -> bool:
         """No rollout and no pod moving, both known."""
         return self.signals.rollout is False and not self.in_state(PodState.MOVING, PodState.UNKNOWN)
 
-    @cached_property
+    @_Once
     def settled(self) -> bool:
         return self.signals.settled is True and self.still
 
-    @cached_property
+    @_Once
     def quiet(self) -> bool:
         quiet = self.signals.settled if self.signals.quiet is None else self.signals.quiet
         return quiet is True and self.still
 
-    @cached_property
+    @_Once
     def missing(self) -> tuple[str, ...]:
         """What the rules up to 12 could have forbidden a restart with, and is not known."""
         signals = self.signals
@@ -182,7 +221,7 @@ class _Facts:
     def names(self, indexes: Iterable[int]) -> str:
         return ", ".join(self.name(i) for i in indexes)
 
-    @cached_property
+    @_Once
     def restartable(self) -> tuple[int, ...]:
         """All running pods of the restart roles, Locket before BBS where it has pods of its own."""
         running = [i for i, pod in enumerate(self.pods) if pod.state in (PodState.READY, PodState.CRASH)]
@@ -501,15 +540,3 @@ def _all_pods(facts: _Facts, verdict: Verdict, reason: str) -> _Found:
             verdict, Restart.ASK, f"{reason} The database is not configured: a person decides.", facts.restartable
         )
     return _Found(verdict, Restart.YES, f"{reason} A restart helps.", facts.restartable)
-
-
-def _conclude(number: int, found: _Found, facts: _Facts) -> Diagnosis:
-    pods = found.pods if found.restart in (Restart.YES, Restart.ASK) else ()
-    return Diagnosis(
-        verdict=found.verdict,
-        restart=found.restart,
-        rule=number,
-        pods=pods,
-        pods_to_restart=tuple(facts.pods[i].name or i for i in pods),
-        evidence=(found.reason, *evidence.sentences(facts.observation)),
-    )

@@ -81,6 +81,11 @@ _LOCKET: Mapping[Locket, str] = {
 }
 
 
+def printable(text: str) -> str:
+    """A sentence fit for a terminal and for one line: the words of pods and certificates are chosen by others."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def pod_name(pods: Sequence[Pod], index: int) -> str:
     """The pod's name, or its place where the record gives none."""
     return pods[index].name or f"pod {index}"
@@ -103,7 +108,7 @@ def sentences(observation: Observation) -> tuple[str, ...]:
     lines += _time(signals, seen, serving=serving)
     if signals.depth == "tcp":
         lines.append("Probes go no deeper than tcp: a BBS that hangs cannot be told from one that serves.")
-    return tuple(lines)
+    return tuple(map(printable, lines))
 
 
 def _pod(pods: Sequence[Pod], index: int) -> str:
@@ -131,6 +136,8 @@ def _with(text: str, value: str | None) -> str:
 def _time(signals: Signals, seen: Mapping[str, str], *, serving: bool) -> Iterator[str]:
     if signals.rollout:
         yield _with("A rollout is under way", seen.get("rollout"))
+    elif signals.rollout is None and not serving:
+        yield _with("Whether a rollout is under way is not known", seen.get("rollout"))
     if serving:
         pass  # how long ago that began decides nothing
     elif signals.settled is False:

@@ -77,7 +77,8 @@ def probe_text(result: ProbeResult) -> str:
     where = f"{result.target.host}:{result.target.port}"
     took = f"{result.seconds * 1000:.1f} ms"
     if result.cause is None:
-        return f"{where}, {result.depth} in {took}"
+        note = f": {result.detail}" if result.detail else ""
+        return f"{where}, {result.depth} in {took}{note}"
     stage = f" at {result.failed}" if result.failed else ""
     words = f": {result.detail}" if result.detail else ""
     return f"{where}, {result.cause}{stage} after {took}{words}"

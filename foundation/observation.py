@@ -179,11 +179,13 @@ class Observation:
     def from_json(cls, text: str) -> Observation:
         """Read a recorded observation.
 
-        Raises ObservationError for text that is not JSON, a word that is not known or a key that does not exist. The
-        keys `scenario` and `expect` of the recorded vectors are passed over.
+        Raises ObservationError for text that is not JSON, a word that is not known or a key that does not exist or
+        stands twice. The keys `scenario` and `expect` of the recorded vectors are passed over.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(text, object_pairs_hook=_once)
+        except ObservationError:
+            raise
         except (ValueError, RecursionError) as problem:
             raise ObservationError(f"not JSON: {problem}") from None
         if not isinstance(document, dict):
@@ -216,6 +218,16 @@ _WORDS: Mapping[str, type[StrEnum]] = MappingProxyType(
         "database_from_bbs_pod": InnerDatabase,
     }
 )
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object's keys; which of two equal ones was meant, nobody knows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise ObservationError(f"the key {twice!r} stands twice in one object")
+    return found
 
 
 def _plain(part: Pod | Signals) -> dict[str, object]:

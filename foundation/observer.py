@@ -10,9 +10,10 @@ from __future__ import annotations
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from foundation import interpret
+from foundation.cluster import FRESH
 from foundation.diagnosis import Diagnosis, diagnose
 from foundation.durations import format_duration
 from foundation.layout import Layout, LayoutError, Recognised, recognise
@@ -37,8 +38,18 @@ if TYPE_CHECKING:
     from foundation.config import FoundationConfig, ProbeConfig
     from foundation.history import History, Settling
 
-FRESH = 120.0
-"""Seconds after which a silent watch no longer counts as current: bookmarks come about once a minute."""
+__all__ = [
+    "FRESH",
+    "LIGHT_PROBE_INTERVAL",
+    "Cluster",
+    "ExplainsStatefulSets",
+    "Look",
+    "Observer",
+    "PodLook",
+    "Tools",
+    "service_target_of",
+]
+
 LIGHT_PROBE_INTERVAL = 15.0
 """Seconds between probes that end without a request: each writes a line into the log of BBS or Locket."""
 
@@ -64,6 +75,15 @@ class Cluster(Protocol):
 
     def problem(self) -> str:
         """Why the pods are not current, or an empty text."""
+        ...
+
+
+@runtime_checkable
+class ExplainsStatefulSets(Protocol):
+    """A Cluster that also says why it has no StatefulSets."""
+
+    def statefulsets_problem(self) -> str:
+        """Why `statefulsets` is None, or an empty text."""
         ...
 
 
@@ -119,7 +139,7 @@ class Look:
     service: tuple[ProbeResult, ...] = ()
     database: ProbeResult | None = None
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """By collector (pods, layout): why it failed."""
+    """By collector (pods, layout, statefulsets): why it failed."""
 
     def probes(self) -> tuple[ProbeResult, ...]:
         """Every probe of BBS in this look: the Service's, then the pods'."""
@@ -150,7 +170,9 @@ class Observer:
         self._wall = wall
         self.history = history
         layout = config.layout
+        self._auto = isinstance(layout, str)
         self._layout = None if isinstance(layout, str) else Recognised(layout, "the configuration")
+        self._recognised_from: frozenset[tuple[str, str]] = frozenset()
         self._light: dict[str, tuple[float, ProbeResult]] = {}
         self._served = False
         self._database: tuple[Database, str] | None = None
@@ -167,14 +189,29 @@ class Observer:
         problems = {}
         if problem := self._cluster.problem():
             problems["pods"] = problem
-        if self._layout is None and pods:
-            try:
-                self._layout = recognise([pod.labels for pod in pods])
-            except LayoutError as error:
-                problems["layout"] = str(error)
+        if self._auto:
+            self._recognise(pods, problems)
         if self._layout is None:
             return self._blind(at, problems)
         return self._see(at, self._layout, pods, problems)
+
+    def _recognise(self, pods: Sequence[PodSeen], problems: dict[str, str]) -> None:
+        """Read the layout off the pods, anew when there are others: an upgrade of the platform may change it.
+
+        Where they fit none or two, as in the middle of one, what was recognised before stands.
+        """
+        known = frozenset((pod.name, pod.uid) for pod in pods)
+        if not pods:
+            if not problems and self._layout is None:
+                where = self._config.namespace
+                problems["layout"] = f"there are no pods in the namespace {where}, if there is such a namespace"
+        elif self._layout is None or known != self._recognised_from:
+            try:
+                self._layout = recognise([pod.labels for pod in pods])
+                self._recognised_from = known
+            except LayoutError as error:
+                if self._layout is None:
+                    problems["layout"] = str(error)
 
     def _blind(self, at: float, problems: Mapping[str, str]) -> Look:
         why = "; ".join(problems.values()) or "no pods were seen yet"
@@ -183,10 +220,15 @@ class Observer:
         since = self.history.since(diagnosis, at)
         return Look(at, None, observation, diagnosis, since, problems=MappingProxyType(dict(problems)))
 
-    def _see(self, at: float, recognised: Recognised, pods: Sequence[PodSeen], problems: Mapping[str, str]) -> Look:
+    def _see(self, at: float, recognised: Recognised, pods: Sequence[PodSeen], problems: dict[str, str]) -> Look:
         layout, now = recognised.layout, self._cluster.server_time()
         chosen = [(pod, role) for pod in pods if (role := layout.role_of(pod.labels))]
         chosen.sort(key=lambda item: (item[1], item[0].name))
+        if not problems and not any(role == "bbs" for _, role in chosen):
+            problems["layout"] = (
+                f"none of the {len(pods)} pods in the namespace {self._config.namespace} is a BBS pod of the layout "
+                f"{layout.name}, if there is such a namespace: check `namespace` and `layout`"
+            )
         service, bbs, lockets = self._probe_all(layout, chosen)
         looked = tuple(
             PodLook(pod, role, *pod_state(pod, layout, role, now), self._active(layout, pod, role), *found)
@@ -200,12 +242,15 @@ class Observer:
         suspicious |= sum(bool(pod.labelled_active) for pod in words) > 1
         database, database_text, database_probe = self._ask_database(needed=suspicious or not serving)
         statefulsets = self._cluster.statefulsets()
+        rollout, rollout_text = self._rollout(layout, looked, statefulsets)
+        if statefulsets is None and rollout_text:
+            problems["statefulsets"] = rollout_text
         witness = self._witness(layout, looked, needed=not serving or any(not result.ok for result in service))
         signals, seen = self._signals(
             layout,
             looked,
             service=service,
-            statefulsets=statefulsets,
+            rollout=(rollout, rollout_text),
             database=(database, database_text),
             witness=witness,
         )
@@ -303,7 +348,7 @@ class Observer:
         looked: Sequence[PodLook],
         *,
         service: Sequence[ProbeResult],
-        statefulsets: Sequence[StatefulSetSeen] | None,
+        rollout: tuple[bool | None, str],
         database: tuple[Database, str],
         witness: tuple[Witness, str],
     ) -> tuple[Signals, dict[str, str]]:
@@ -313,7 +358,6 @@ class Observer:
         api_pods, api_text = interpret.api_word([pod.seen for pod in looked if pod.role == "api"])
         settling = self._settling(layout, looked)
         certificate = self.history.certificate
-        rolling = [item.name for item in statefulsets or () if item.rolling and self._restarts(layout, item.name)]
         colocated = layout.roles.locket is None
         lockets = [pod.locket for pod in looked if pod.locket is not None]
         seen = {
@@ -325,7 +369,7 @@ class Observer:
             "service_probe": interpret.probe_text(next((r for r in service if not r.ok), service[0]))
             if service
             else "",
-            "rollout": ", ".join(rolling),
+            "rollout": rollout[1],
         }
         if certificate:
             left = certificate.not_after - self._wall()
@@ -339,11 +383,11 @@ class Observer:
             probe_from_api_pod=witness[0],
             settled=settling.settled,
             quiet=settling.quiet,
-            rollout=None if statefulsets is None else bool(rolling),
+            rollout=rollout[0],
             layout_has_label=layout.active_label is not None,
             control_port_answers=False,
             locket=interpret.locket_word(lockets, colocated=colocated),
-            # The configuration allows a look into api pods, not into BBS pods.
+            # Always, as said in docs/verdicts.md: the configuration allows a look into api pods, not into BBS pods.
             database_from_bbs_pod=InnerDatabase.WAIVED,
             # Never seen one, and nothing listens: then no BBS is left that a restart could end.
             last_certificate_expired=certificate is not None and certificate.not_after <= self._wall(),
@@ -396,9 +440,25 @@ class Observer:
             return None
         return layout.active_label.marks(pod.labels)
 
-    def _restarts(self, layout: Layout, statefulset: str) -> bool:
-        roles = dict(layout.roles.items())
-        return any(roles[name].statefulset == statefulset for name in layout.restart if name in roles)
+    def _rollout(
+        self, layout: Layout, looked: Sequence[PodLook], statefulsets: Sequence[StatefulSetSeen] | None
+    ) -> tuple[bool | None, str]:
+        """Whether a StatefulSet that owns a pod of BBS or Locket is being rolled out, and which; None: not known.
+
+        Their names are read off the pods, as KubeCF's releases differ in them, and off the layout where no pod tells.
+        """
+        if statefulsets is None:
+            return None, self._cluster.statefulsets_problem() if isinstance(self._cluster, ExplainsStatefulSets) else ""
+        named = {name for pod in looked if pod.role != "api" and (name := pod.seen.owner)}
+        wanted = named or {role.statefulset for name, role in layout.roles.items() if name != "api"}
+        found = {item.name: item.rolling for item in statefulsets}
+        if rolling := sorted(name for name in wanted if found.get(name)):
+            return True, ", ".join(rolling)
+        if missing := sorted(wanted - found.keys()):
+            return None, f"no StatefulSet {', '.join(missing)} was found"
+        if silent := sorted(name for name in wanted if found[name] is None):
+            return None, f"the status of {', '.join(silent)} is not given"
+        return False, ""
 
     def _server_name(self, layout: Layout) -> str:
         return layout.service.host.replace("{namespace}", self._config.namespace)

@@ -13,7 +13,7 @@ from foundation.probes.credentials import Credentials
 from foundation.probes.database import DatabasePacer, probe_database
 from foundation.probes.locket import probe_locket
 from foundation.probes.locket_read import available, fetch_lock
-from foundation.probes.result import Cause, ProbeResult, Stage, Target
+from foundation.probes.result import Cause, ProbeResult, Stage, Target, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,7 @@ class ProbeTools:
         self.credentials = Credentials(bbs.ca_file, bbs.cert_file, bbs.key_file)
         interval = config.database.interval if config.database else 0.0
         self._pacer = DatabasePacer(monotonic, interval)
+        self._turned_away: ProbeResult | None = None
         self._witness: tuple[float, tuple[Witness, str]] | None = None
 
     def bbs(self, target: Target) -> ProbeResult:
@@ -84,16 +85,25 @@ class ProbeTools:
         return replace(result, depth=Stage.READ, detail=words)
 
     def database(self) -> ProbeResult | None:
-        """The SQL server's first answer, as often as the pace allows."""
+        """The SQL server's first answer, as often as the pace allows.
+
+        Where MySQL turned us away it is not asked again, and that answer stands until the process is started anew: it
+        is no database that answers, and asking on could block Locket's host too.
+        """
         config = self._config.database
-        if config is None or config.kind == "none" or not self._pacer.permit(nothing_serves=True):
+        if config is None or config.kind == "none":
             return None
+        if self._turned_away is not None or not self._pacer.permit(nothing_serves=True):
+            return self._turned_away
         host, port = config.address
         reading = probe_database(
             config.kind, host, port, self._timeout, self._monotonic, now=self._wall, resolve=self._resolver
         )
         self._pacer.note(reading)
-        return reading.result
+        if reading.stop:
+            words = f"{reading.result.detail}; it is not asked again until this process is started anew"
+            self._turned_away = replace(reading.result, detail=words)
+        return self._turned_away or reading.result
 
     def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
         """`nc` from the first ready api pod, in the vendor's words; what cannot be run is not known."""
@@ -111,7 +121,8 @@ class ProbeTools:
             found = (Witness.UNKNOWN, str(error))
         else:
             words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
-            text = f"{pod.name}: nc {host} {port}: {words[-1] if words else result.problem or 'no output'}"
+            said = one_line(words[-1]) if words else result.problem or "no output"
+            text = f"{pod.name}: nc {host} {port}: {said}"
             known = {0: Witness.OK, 1: Witness.FAIL}
             found = (known.get(-1 if result.exit_code is None else result.exit_code, Witness.UNKNOWN), text)
         self._witness = (now, found)

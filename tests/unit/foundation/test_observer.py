@@ -238,8 +238,10 @@ def test_no_layout_is_told_and_tried_again(world: Make) -> None:
     assert look.diagnosis.verdict is Verdict.UNKNOWN
     assert "no layout fits" in look.problems["layout"]
     scene.cluster.found = ()
-    assert scene.look().problems == {}
-    scene.cluster.found = PODS
+    assert scene.look().problems == {"layout": "there are no pods in the namespace cf, if there is such a namespace"}
+    scene.cluster.trouble = "cannot list pods"
+    assert scene.look().problems == {"pods": "cannot list pods"}
+    scene.cluster.found, scene.cluster.trouble = PODS, ""
     assert scene.look().diagnosis.verdict is Verdict.HEALTHY
 
 
@@ -253,8 +255,99 @@ def test_statefulsets_that_cannot_be_read_forbid(world: Make) -> None:
     assert look.diagnosis.restart is Restart.WAIT
     scene.cluster.sets = (replace(SETS[0], rolling=True),)
     assert scene.look().observation.signals.rollout is True
-    scene.cluster.sets = (replace(SETS[0], name="mysql", rolling=True),)
+    scene.cluster.sets = (*SETS, replace(SETS[0], name="mysql", rolling=True))
     assert scene.look().observation.signals.rollout is False
+
+
+@pytest.mark.parametrize(
+    ("sets", "why"),
+    [
+        ((), "no StatefulSet diego-api was found"),
+        ((replace(SETS[0], name="mysql"),), "no StatefulSet diego-api was found"),
+        ((replace(SETS[0], rolling=None),), "the status of diego-api is not given"),
+    ],
+)
+def test_a_rollout_that_cannot_be_seen_is_not_taken_for_none(world: Make, sets: Any, why: str) -> None:
+    scene = world()
+    scene.tools.says, scene.cluster.sets = {}, sets
+    scene.look(500)
+    look = scene.look()
+    assert look.observation.signals.rollout is None
+    assert look.diagnosis.restart is Restart.WAIT
+    assert f"Whether a rollout is under way is not known: {why}." in look.diagnosis.evidence
+
+
+def test_statefulsets_are_known_by_the_pods_that_they_own(world: Make) -> None:
+    """Early KubeCF releases name them kubecf-diego-api; a pod without an owner leaves the layout's name."""
+    scene = world()
+    mine = replace(SETS[0], name="kubecf-diego-api", rolling=True)
+    scene.cluster.found = tuple(replace(item, owner=f"kubecf-{item.owner}") for item in PODS)
+    scene.cluster.sets = (*SETS, mine)
+    assert scene.look().observation.seen["rollout"] == "kubecf-diego-api"
+    scene.cluster.found = tuple(replace(item, owner="") for item in PODS)
+    assert scene.look().observation.signals.rollout is False
+
+
+def test_why_the_statefulsets_cannot_be_read_is_told(world: Make) -> None:
+    class Explaining(FakeCluster):
+        def statefulsets_problem(self) -> str:
+            return "cannot list statefulsets in namespace cf: 403 Forbidden: no"
+
+    scene = world()
+    scene.observer._cluster = Explaining(sets=None)
+    scene.tools.says = {}
+    look = scene.look()
+    assert look.problems == {"statefulsets": "cannot list statefulsets in namespace cf: 403 Forbidden: no"}
+    assert any("403 Forbidden" in sentence for sentence in look.diagnosis.evidence)
+    assert look.observation.signals.observation_fresh is True
+
+
+def test_a_layout_without_a_bbs_pod_names_what_to_check(world: Make) -> None:
+    scene = world(layout="kubecf")
+    look = scene.look()
+    assert look.diagnosis.verdict is Verdict.UNKNOWN
+    assert look.problems["layout"].startswith(
+        "none of the 4 pods in the namespace cf is a BBS pod of the layout kubecf"
+    )
+    scene.cluster.found = ()
+    assert "none of the 0 pods" in scene.look().problems["layout"]
+
+
+def test_an_upgrade_of_the_platform_changes_the_recognised_layout(world: Make) -> None:
+    scene = world()
+    assert scene.look().layout == scene.observer.layout
+    assert scene.observer.layout is not None
+    assert scene.observer.layout.layout.name == "cfee-2"
+    scene.cluster.found = PODS[:2]  # no api pod: nothing fits, and what was known stands
+    assert (scene.observer.layout.layout.name, scene.look().problems) == ("cfee-2", {})
+    scene.cluster.found = (
+        *PODS[:2],
+        pod("locket-0", "locket", "10.0.0.5"),
+        pod("api-group-0", "api-group", "10.0.0.6"),
+    )
+    scene.look()
+    assert scene.observer.layout.layout.name == "cfee-4"
+
+
+def test_a_configured_layout_stays(world: Make) -> None:
+    scene = world(layout="cfee-3")
+    scene.look()
+    assert scene.observer.layout is not None
+    assert scene.observer.layout.layout.name == "cfee-3"
+
+
+def test_a_probe_that_could_not_go_as_deep_as_asked_says_so() -> None:
+    shallow = ProbeResult(Target("service", "h", 1), Stage.TLS, T0, detail="looked no deeper than the TLS handshake")
+    assert interpret.probe_text(shallow) == "h:1, tls in 0.0 ms: looked no deeper than the TLS handshake"
+    assert interpret.probe_text(replace(shallow, detail="")) == "h:1, tls in 0.0 ms"
+
+
+def test_sentences_hold_nothing_that_a_terminal_obeys(world: Make) -> None:
+    scene = world()
+    scene.tools.certificate = Certificate("CN=bbs\x1b[2J\nhealthy", "CN=ca", 0, T0 + 60)
+    scene.cluster.found = (replace(PODS[0], name="diego\ud800-0"), *PODS[1:])
+    for sentence in scene.look().diagnosis.evidence:
+        assert sentence.isprintable()
 
 
 def test_one_failing_connection_of_several_fails_the_service(world: Make) -> None:
@@ -308,6 +401,7 @@ def test_a_separate_locket(world: Make) -> None:
         pod("locket-0", "locket", "10.0.0.5"),
         pod("api-group-0", "api-group", "10.0.0.3"),
     )
+    scene.cluster.sets = (*SETS, replace(SETS[0], name="locket"))
     scene.tools.says = {("10.0.0.5", 8891): SILENT}
     scene.look(500)
     look = scene.look()
