@@ -56,8 +56,8 @@ def measure(peers: Peers, *, quick: bool) -> Section:
             "One request to `/probe` of each is one new connection to the same simulated BBS (a process of its own): "
             "TCP, TLS with a client certificate, `POST /v1/ping`. Both sides include their HTTP front, asked over one "
             "kept connection without compression. The exporter also decodes BBS's answer, times each stage and reads "
-            "the certificate's times. RSA of 2048 bits is what foundations have, and what the target is about; with elliptic "
-            "keys Go's handshake is the cheaper one, OpenSSL 3.0's own overhead outweighs everything else. "
+            "the certificate's times. RSA of 2048 bits is what foundations have, and what the target is about; with "
+            "elliptic keys Go's handshake is the cheaper one, OpenSSL 3.0's own overhead outweighs everything else. "
             f"{rounds} rounds of {probes} probes."
         ),
         columns=("keys", "", "CPU per probe, ms", "from … to", "p50, ms", "p99, ms", "CPU against blackbox"),
