@@ -39,8 +39,8 @@ def measure(_peers: Peers, *, quick: bool) -> Section:
         title="Memory",
         how=(
             f"One simulated foundation with {_TAILS} api pods whose logs are followed (source `pod`), installed "
-            f"without extras; a scrape and a page each second for {seconds} s. What a further foundation takes is under "
-            "Many foundations."
+            f"without extras; a scrape and a page each second for {seconds} s. What a further foundation takes is "
+            "under Many foundations."
         ),
         columns=("process", "RSS, MB", "its peak, MB", "its share (PSS), MB"),
         rows=tuple(
