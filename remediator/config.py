@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from foundation.config import FoundationConfig, Part, ProbeConfig, unique_names
+from foundation.config import FoundationConfig, LocalPath, Part, ProbeConfig, Switch, Whole, unique_names
 from foundation.durations import Duration, PositiveDuration
 from foundation.yamlfile import load
 from remediator.admission import Limit, Policy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class LimitConfig(Part):
     """At most `runs` within any span of `per`."""
 
-    runs: int = Field(ge=1, le=1000)
+    runs: Whole = Field(ge=1, le=1000)
     per: PositiveDuration
 
 
@@ -36,7 +36,7 @@ class PlaybookConfig(Part):
         default=(LimitConfig(runs=2, per="1h"), LimitConfig(runs=4, per="24h")),
         min_length=1,
     )
-    max_pods: int = Field(default=5, ge=1, le=50)
+    max_pods: Whole = Field(default=5, ge=1, le=50)
     steps: dict[str, dict[str, object]] = Field(default_factory=dict)
     """Replaces single parameters of the playbook's steps."""
 
@@ -51,14 +51,14 @@ class RemediatorWeb(Part):
     """Where the webhook listens; `config_file` is the web.yml of Prometheus's own exporters, for TLS."""
 
     listen: str = ":9718"
-    config_file: str | None = None
+    config_file: LocalPath | None = None
 
 
 class RemediatorSection(Part):
     """What only the remediator needs."""
 
     web: RemediatorWeb = RemediatorWeb()
-    credentials_file: str | None = None
+    credentials_file: LocalPath | None = None
     claim: PositiveDuration = Field(default=30.0, ge=2)
     """For how long a silent holder keeps its run."""
     poll: PositiveDuration = 2.0
@@ -68,8 +68,8 @@ class RemediatorSection(Part):
     """The wait after a run that found nothing to do."""
     retry_for: Duration = 900.0
     """For how long a refused alert is tried again without Alertmanager repeating it."""
-    evidence: bool = True
-    keep: int = Field(default=100, ge=1, le=10_000)
+    evidence: Switch = True
+    keep: Whole = Field(default=100, ge=1, le=10_000)
     """How many ended Remediations stay."""
     playbooks: dict[str, PlaybookConfig] = Field(default_factory=lambda: {PLAYBOOK: PlaybookConfig()})
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from foundation.kube.client import KubeClient
 from foundation.probes.resolving import Resolver
-from remediator.evidence import Collector
+from remediator.evidence import EvidenceStore
 from remediator.executor import Executor
 from remediator.intake import Intake
 from remediator.lookout import Lookout
@@ -99,10 +99,8 @@ class Remediator:
             client=client,
             lookout=lookout,
             remediations=Remediations(client, foundation.namespace),
-            trail=Trail(
-                client, foundation.namespace, foundation.name, self.metrics, wall=self.wall, pool=self._events
-            ),
-            evidence=Collector(client, foundation.namespace, log_lines=lines, wall=self.wall)
+            trail=Trail(client, foundation.namespace, foundation.name, self.metrics, wall=self.wall, pool=self._events),
+            evidence=EvidenceStore(client, foundation.namespace, lines, self.wall, clock=self._boot)
             if section.evidence
             else None,
             holder=self.holder,

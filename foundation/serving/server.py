@@ -139,7 +139,8 @@ def serve(listen: str, web_config: WebConfig | None, make: Callable[[], Running]
 
     `make` is called in the worker process, after the fork and before the first request; it is called again in a new
     process if that one dies. The caller must not have started threads, nor do anything after this: the SystemExit
-    passes in both processes. `name` is what process lists show. Ends with status 2 where `listen` cannot be had, 3 where `make` fails.
+    passes in both processes. Ends with status 2 where `listen` cannot be had, 3 where `make` fails. `name` is what
+    process lists show.
     """
     listener = _bind_or_exit(listen)
     host, port = listener.getsockname()[:2]

@@ -241,7 +241,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
 def test_a_taken_port_and_a_foreign_address_are_told() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(ListenError, match="in use; is another exporter running"),
+        pytest.raises(ListenError, match="in use; is another one running"),
     ):
         bind(f"127.0.0.1:{taken.getsockname()[1]}")
     with pytest.raises(ListenError, match="Cannot assign"):
