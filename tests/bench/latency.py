@@ -24,7 +24,7 @@ _PAUSE: Final = 0.02
 
 def measure(_peers: Peers, *, quick: bool) -> Section:
     """p50 and p99 in each state."""
-    scrapes = 200 if quick else 1000
+    scrapes = 150 if quick else 600
     others = OtherWork()
     rows = []
     checks = []

@@ -34,7 +34,7 @@ _WARM_UP: Final = 20
 
 def measure(peers: Peers, *, quick: bool) -> Section:
     """CPU per probe of both, each with its HTTP front."""
-    rounds, probes = (3, 200) if quick else (7, 400)
+    rounds, probes = (2, 200) if quick else (7, 400)
     others = OtherWork()
     cpu: dict[tuple[str, str], list[float]] = {}
     times: dict[tuple[str, str], list[float]] = {}

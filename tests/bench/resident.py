@@ -25,7 +25,7 @@ _TAILS: Final = 3
 
 def measure(_peers: Peers, *, quick: bool) -> Section:
     """RSS after some time under scrapes."""
-    seconds = 15 if quick else 60
+    seconds = 8 if quick else 30
     others = OtherWork()
     with ExitStack() as stack:
         simulation = stack.enter_context(Simulation(layout="kubecf"))

@@ -45,9 +45,9 @@ class _Watched:
 
 def measure(_peers: Peers, *, quick: bool) -> Section:
     """Each number of foundations for a minute."""
-    seconds = 15.0 if quick else 60.0
+    seconds, warm_up = (12.0, INTERVAL) if quick else (60.0, 3 * INTERVAL)
     others = OtherWork()
-    found = [_watch(number, seconds) for number in ((1, 10, 20) if quick else (1, 50, 200))]
+    found = [_watch(number, seconds, warm_up) for number in ((1, 10, 20) if quick else (1, 50, 200))]
     few, _, many = found
     more = many.foundations - few.foundations
     cpu = (many.cpu - few.cpu) / more
@@ -117,14 +117,14 @@ def _bends(found: list[_Watched]) -> list[tuple[str, int, float, bool]]:
     return bends
 
 
-def _watch(foundations: int, seconds: float) -> _Watched:
+def _watch(foundations: int, seconds: float, warm_up: float) -> _Watched:
     found = _Watched(foundations)
     with ExitStack() as stack:
         simulation = stack.enter_context(Simulation(foundations))
         exporter = stack.enter_context(Exporter(simulation.config()))
         scraper = Client(exporter.port, PROMETHEUS)
         stack.callback(scraper.close)
-        time.sleep(3 * INTERVAL)
+        time.sleep(warm_up)
         began = time.monotonic()
         gaps: dict[tuple[str, float], float] = {}
         cpu, simulated = exporter.cpu(), simulation.cpu()
