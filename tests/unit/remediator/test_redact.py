@@ -126,7 +126,7 @@ def test_it_never_raises_and_keeps_lines(text: str) -> None:
 
 STAYING = """
 bbs locket lock diego-api-0 failed request-lost 8889 10.0.0.1:8891 http://bbs.service.cf.internal:8889/v1/ping
-connection refused dial tcp: monkey keyboard compass tokyo basic authentication /var/vcap/sys/log
+connection refused dial tcp: monkey keyboard compass tokyo /var/vcap/sys/log
 {"timestamp":"1549101600.98","source":"bbs","data":{"session":"3","lock":{"key":"bbs","owner":"diego-api-0"}}}
 docker-pullable://registry:5000/cf/diego@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 docker-pullable://diego@sha256:00aa mailto:x@y.z ops@example.com -----
@@ -160,6 +160,7 @@ def test_real_log_lines_stay() -> None:
         ("--password x --host db", "--password [redacted] --host db"),
         ('Cookie: a="b"; c=d', "Cookie: [redacted]"),
         ('{"key":"bbs"}', '{"key":"bbs"}'),
+        ("Basic authentication failed, bearer token-less", "Basic authentication failed, bearer token-less"),
         ('{"key":"Bbs1Secret"}', '{"key":"[redacted]"}'),
         ("unterminated password='ab cd", "unterminated password='[redacted]"),
     ],
