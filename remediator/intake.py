@@ -11,12 +11,12 @@ import logging
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from foundation.kube.errors import KubeError
 from remediator import ledger as ledgers
-from remediator.admission import admit
+from remediator.admission import Refused, admit
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
 from remediator.runner import tell_end
 from remediator.site import LayoutUnknown
@@ -26,9 +26,9 @@ from remediator.trail import remediation_reference
 from remediator.words import Outcome, Phase, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from remediator.admission import Instant, Refused
+    from remediator.admission import Instant
     from remediator.ledger import Ledger
     from remediator.payload import Alert, Notification
     from remediator.site import Site
@@ -75,10 +75,9 @@ class Answer:
 class Intake:
     """Takes notifications for all foundations of this process. Thread-safe."""
 
-    def __init__(self, sites: Mapping[str, Site], metrics: Metrics, *, wall: Callable[[], float]) -> None:
+    def __init__(self, sites: Mapping[str, Site], metrics: Metrics) -> None:
         self._sites = sites
         self._metrics = metrics
-        self._wall = wall
         # One at a time per foundation: this process need not compete with itself.
         self._locks = {name: threading.Lock() for name in sites}
 
@@ -134,7 +133,8 @@ class Intake:
             return no(Outcome.REFUSED, Reason.UNKNOWN_PLAYBOOK, f"there is no playbook {playbook[:100]!r} here")
         return foundation, playbook
 
-    def _fault(self, alert: Alert) -> str:
+    @staticmethod
+    def _fault(alert: Alert) -> str:
         if len(alert.labels) > MOST_LABELS:
             return f"{len(alert.labels)} labels, more than {MOST_LABELS}"
         for name, value in alert.labels.items():
@@ -142,9 +142,6 @@ class Intake:
                 return f"the label {name[:50]!r} is longer than {LONGEST_LABEL} characters"
         if not alert.fingerprint or len(alert.fingerprint) > 100 or not alert.fingerprint.isprintable():
             return "no usable fingerprint"
-        now = datetime.fromtimestamp(self._wall(), UTC)
-        if alert.status == "firing" and not now - OLDEST < alert.starts_at < now + NEWEST:
-            return f"it says that it began at {alert.starts_at:%Y-%m-%d %H:%M:%S %Z}"
         return ""
 
     # --- one foundation -------------------------------------------------------------------------------------------
@@ -190,7 +187,7 @@ class Intake:
                 same = ledger.open.name
                 result.append(Answer(alert.fingerprint, Outcome.DUPLICATE, str(Reason.RUNNING), "", same))
                 return ledger
-            refused = admit(ledger, config.policy, instant)
+            refused = admit(ledger, config.policy, instant) or _out_of_time(alert, instant)
             if refused is not None:
                 text = refused.text
                 result.append(Answer(alert.fingerprint, Outcome.REFUSED, str(refused.reason), text))
@@ -267,3 +264,10 @@ class Intake:
             if closed:
                 tell_end(site, reading.ledger)
         return Answer(alert.fingerprint, Outcome.IGNORED, str(Reason.RESOLVED), "", closed[0] if closed else "")
+
+
+def _out_of_time(alert: Alert, instant: Instant) -> Refused | None:
+    """Whether the alert's own time cannot be right, by the API server's clock."""
+    if instant.server - OLDEST < alert.starts_at < instant.server + NEWEST:
+        return None
+    return Refused(Reason.BAD_ALERT, f"it says that it began at {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC")

@@ -72,7 +72,7 @@ class Remediator:
         self._resolver = Resolver()
         self.sites = {foundation.name: self._site(foundation) for foundation in config.foundations}
         self.executors = {name: Executor(site) for name, site in self.sites.items()}
-        self.intake = Intake(self.sites, self.metrics, wall=wall)
+        self.intake = Intake(self.sites, self.metrics)
         self._threads = [
             threading.Thread(target=executor.work, name=f"executor-{name}", daemon=True)
             for name, executor in self.executors.items()

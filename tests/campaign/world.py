@@ -117,7 +117,16 @@ class Cluster:
 
     def __init__(self, folder: Path, *, layout: str, speed: float, grace: float) -> None:
         self.journal_file = folder / "journal.jsonl"
-        arguments = ["-c", "from simulator.cli import main; main()", "--json", "--no-traffic", "--layout", layout, "--speed", str(speed)]
+        arguments = [
+            "-c",
+            "from simulator.cli import main; main()",
+            "--json",
+            "--no-traffic",
+            "--layout",
+            layout,
+            "--speed",
+            str(speed),
+        ]
         arguments += ["--grace", str(grace), "--state-dir", str(folder), "--journal", str(self.journal_file)]
         self.process = Process(arguments)
         said = eventually(self._first_line, "the simulated cluster starts")

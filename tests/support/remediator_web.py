@@ -1,4 +1,4 @@
-"""The remediator's web application on a cluster that lives in a dictionary: no sockets, no threads, a clock that stands.
+"""The remediator's web application on a cluster in a dictionary: no sockets, no threads, a clock that stands.
 
 `FakeKube` keeps what Kubernetes promises and the web side relies on: resourceVersions, 404, 409, merge patches, and the
 server's clock. With `broken` set every request fails, as with an API server that does not answer.
@@ -183,7 +183,7 @@ def locked_out() -> Sight:
     """Every BBS passive."""
     found = Observation(
         pods=tuple(
-            Pod(state=PodState.READY, probe=PodProbe.REFUSED, labelled_active=False, name=f"diego-api-{n}", role=Role.BBS)
+            Pod(PodState.READY, PodProbe.REFUSED, labelled_active=False, name=f"diego-api-{n}", role=Role.BBS)
             for n in range(2)
         ),
         signals=Signals(
@@ -271,8 +271,11 @@ class House:
 def trigger(**labels: str) -> Trigger:
     given = {"alertname": "DiegoRestartWouldHelp", "foundation": "prod", "remediate": PLAYBOOK, **labels}
     return Trigger(
-        alertname=given["alertname"], fingerprint="8f3c1a2b4d5e6f70", starts_at=iso(SERVER - timedelta(minutes=6)), labels=given
-    )  # fmt: skip
+        alertname=given["alertname"],
+        fingerprint="8f3c1a2b4d5e6f70",
+        starts_at=iso(SERVER - timedelta(minutes=6)),
+        labels=given,
+    )
 
 
 def record(step: Step, start: float, took: float, result: str = "ok", detail: str = "") -> StepRecord:
@@ -301,7 +304,7 @@ def failed_run(name: str = f"prod.{PLAYBOOK}.6") -> Run:
         pods=pods,
         deleted=(ledgers.Deleted(name="diego-api-0", uid="0a1b2c3d-0", at=began + timedelta(seconds=14)),),
         steps=(
-            record(Step.CONFIRM, 2400, 11, "locked_out", "both BBS pods are passive; from an api pod nothing answers on 8889"),
+            record(Step.CONFIRM, 2400, 11, "locked_out", "both BBS pods are passive; nothing answers on 8889"),
             record(Step.EVIDENCE, 2389, 2, "saved", "2 pods, 6 logs, 14 kB"),
             record(Step.RECORD, 2387, 1, "2 pods"),
             record(Step.DELETE, 2386, 3, "1 of 2", "diego-api-0 deleted"),
@@ -334,7 +337,7 @@ def house(
     path.write_text(credentials or usual_credentials())
     app = create_app(
         sites,
-        Intake(sites, metrics, wall=lambda: clock[0]),
+        Intake(sites, metrics),
         Credentials(path),
         registry,
         executors,
