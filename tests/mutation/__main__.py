@@ -1,9 +1,9 @@
 """Runs the tests of the verdict and of the recogniser against every mutant of their modules: `make mutants`.
 
 Each mutant gets a process of its own, forked from one that has pytest loaded; no file is changed. First the tests of
-the edges run, then the module's own, then, for what survives, all tests of the topic. Survivors that docs/mutation.md explains are
-expected; any other makes the run fail. Hypothesis draws the same examples in every run, so that the result is
-repeatable.
+the edges run, then the module's own, then, for what survives, all tests of the topic. Survivors that docs/mutation.md
+explains are expected; any other makes the run fail. Hypothesis draws the same examples in every run, so that the
+result is repeatable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXPLAINED = ROOT / "docs" / "mutation.md"
 SECONDS = 60
-"""That the quick tests, and five times that all tests may take; more is an endless loop, and so found."""
+"""Of CPU that the quick tests may take, and five times that for all; more is an endless loop, and so found."""
 MEMORY = 4 << 30
 
 
@@ -155,7 +155,9 @@ def _passes(target: Target, mutant: Mutant | None, tests: Sequence[str], *, quic
 
 
 def _child(target: Target, mutant: Mutant | None, tests: Sequence[str], *, quick: bool) -> int:
-    signal.alarm(SECONDS if quick else 5 * SECONDS)
+    seconds = SECONDS if quick else 5 * SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    signal.alarm(10 * seconds)  # a machine that is busy, or a deadlock
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
