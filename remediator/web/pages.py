@@ -92,6 +92,7 @@ def _shown(pages: Blueprint, parts: Parts, guard: Guard) -> None:
         return render(
             "remediation.html",
             story=story_of(found),
+            verdict=state.verdict,
             evidence=evidence[:MOST_EVIDENCE],
             evidence_cut=len(evidence) > MOST_EVIDENCE,
             evidence_problem=problem,
