@@ -283,6 +283,10 @@ def test_blanks_before_a_document_do_not_matter(before: bytes) -> None:
     assert reading.count
 
 
+def test_letters_before_a_document_make_it_a_text() -> None:
+    assert recognise(b"X" + failed()) is None
+
+
 def test_a_line_is_cut_where_its_document_or_its_wrapper_ends_early() -> None:
     def truncated(line: bytes) -> bool:
         reading = recognise(line)
