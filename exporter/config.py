@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from exporter.web.address import split_listen
 from foundation.config import FoundationConfig, Part, ProbeConfig, unique_names
+from foundation.serving.address import split_listen
 from foundation.yamlfile import load
 
 if TYPE_CHECKING:
