@@ -44,6 +44,9 @@ bench: $(READY)
 mutants: $(READY)
 	$(BIN)/python -m tests.mutation $(ARGS)
 
+screenshots: $(READY)
+	$(BIN)/python -m tests.support.screenshots docs/images
+
 lock:
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 	  --extra dev --python-version 3.11 --universal pyproject.toml --output-file requirements.lock
