@@ -151,6 +151,8 @@ def test_real_log_lines_stay() -> None:
     ("line", "expected"),
     [
         ('{"password":"x\\"y","host":"db"}', '{"password":"[redacted]","host":"db"}'),
+        (r'{"password":"x\\","host":"db"}', '{"password":"[redacted]","host":"db"}'),
+        (r'{"m":"{\"token\":\"a\\\"1\",\"b\":2}","z":3}', r'{"m":"{\"token\":\"[redacted]\",\"b\":2}","z":3}'),
         ('{"password":"","a":1}', '{"password":"","a":1}'),
         ('{"token":null,"verdict":"hung"}', '{"token":[redacted],"verdict":"hung"}'),
         ('{"m":"token=abc","z":3}', '{"m":"token=[redacted]","z":3}'),
