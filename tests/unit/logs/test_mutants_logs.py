@@ -427,6 +427,18 @@ def test_the_longest_host_of_a_database() -> None:
         assert reading.db_down_hint is hint
 
 
+def test_a_failure_that_names_a_job_is_the_jobs() -> None:
+    reading = recognise(failed(job=True).replace(b"cc.background", b"cc.api"))
+    assert reading is not None
+    assert (reading.kind, reading.job) == ("cc_job_failed", True)
+
+
+def test_other_programs_may_speak_of_completed_requests() -> None:
+    reading = recognise(lager("bbs.x Completed 200 vcap-request-id: y"))
+    assert reading is not None
+    assert reading.kind == "lager"
+
+
 def test_error_names() -> None:
     assert error_name(None) is None
     assert error_name("CF-A") == "A"
@@ -442,7 +454,16 @@ def test_error_names() -> None:
 
 
 def test_bodies_that_are_no_answers_of_cloud_controller() -> None:
-    for body in (b'{"errors":{}}', b'{"errors":["x"]}', b'{"errors":null}', b'{"code":1}', b"{}"):
+    for body in (
+        b'{"errors":{"a":1}}',
+        b'{"errors":1}',
+        b'{"errors":"x"}',
+        b'{"errors":{}}',
+        b'{"errors":["x"]}',
+        b'{"errors":null}',
+        b'{"code":1}',
+        b"{}",
+    ):
         assert recognise(body) is None
     odd = recognise(b'{"errors":[{"code":"1","title":2,"detail":null}]}')
     assert odd == Reading(kind="http_body", api="v3", cause="other")
