@@ -635,6 +635,11 @@ def test_lines_that_only_resemble_gorouters(old: str, new: str) -> None:
     assert recognise(gorouter().decode().replace(old, new, 1).encode()) is None
 
 
+def test_a_gorouter_line_without_the_later_fields() -> None:
+    line = gorouter().partition(b" x_forwarded_for")[0]
+    assert recognise(line + b" ") == Reading(kind="gorouter_access", http_status=502, backend="10.0.0.9:9022")
+
+
 def test_a_newline_that_a_client_sent_does_not_end_an_access_line() -> None:
     assert recognise(nginx().replace(b"10.0.0.4,", b"10.0.0.4,\n")) is not None
 
