@@ -45,6 +45,9 @@ HOLDS_FOR = timedelta(hours=1)
 """A verdict that comes back this soon after a success: the restart does not hold."""
 PAUSE = 0.5
 """Seconds between two looks while waiting for something that should come at any moment."""
+FENCE_PATIENCE = 120.0
+"""Seconds for which a pod that cannot be patched is tried. An API server has dropped a request by then: it ends one
+after 60 s, so that only a process that sleeps just before sending could still be late."""
 
 
 class Stopping(Exception):  # noqa: N818
@@ -86,6 +89,10 @@ class Runner:
         self._mode = stricter(claim.run.mode, config.mode)
         self._verdict_after = ""
         self._sight: Sight | None = None
+        self._obstacle = ""
+        """Why the newest deletion that was tried did not happen."""
+        self._unsure = set(claim.run.intents)
+        """UIDs whose DELETE may have been applied without our knowing: also those that an earlier holder announced."""
 
     @property
     def run(self) -> Run:
@@ -111,16 +118,17 @@ class Runner:
     def _go(self) -> None:
         if why := self._not_allowed():
             self._no_more(why)
-        if self.run.recorded and self.run.left:
-            self._fence()
+        if self.run.recorded and (problem := self._fence()):
+            self._no_more(problem)
         if not self.run.recorded:
             sight = self._confirm()
             self._save_evidence(sight)
             self._record(sight)
         self._delete_all()
+        self._settle_accounts()
         if not self.run.deleted:
             self._end_untouched()
-        self._await_replacements([(item.name, item.uid) for item in self.run.deleted])
+        self._await_replacements(self._taken())
         self._await_active()
         self._verify()
         total, done = len(self.run.pods), len(self.run.deleted)
@@ -128,6 +136,7 @@ class Runner:
 
     def _end_untouched(self) -> NoReturn:
         if self.run.gone:
+            self._await_replacements(self._taken())
             self._await_active()
             self._verify()
             _end(Phase.NOT_NEEDED, "somebody else restarted the pods; BBS answers")
@@ -153,8 +162,11 @@ class Runner:
         self._site.stopping.wait(seconds)
         self._tend()
 
-    def _forbidden(self) -> str:
-        """Why nothing further may be deleted, by the newest ledger and the Remediation itself; empty: nothing."""
+    def _forbidden(self, until: float) -> str:
+        """Why nothing further may be deleted, by the newest ledger and the Remediation itself; empty: nothing.
+
+        A Remediation that cannot be read is tried again until the boot time `until`.
+        """
         reading = self._claim.reading
         if pause := reading.ledger.paused(reading.instant.server):
             return f"paused by {pause.by}: {pause.why}"
@@ -166,7 +178,7 @@ class Runner:
             except NotFound:
                 return "the Remediation was deleted by hand"
             except KubeError as error:
-                if not error.retry:
+                if not error.retry or self._site.boot() >= until:
                     return f"the Remediation cannot be read: {error}"
                 self._wait(PAUSE)
                 continue
@@ -210,7 +222,7 @@ class Runner:
         until = began + self._steps.confirm.deadline
         before: tuple[object, ...] = ()
         while True:
-            if why := self._forbidden():
+            if why := self._forbidden(until):
                 _end(Phase.CANCELLED, why)
             sight = self._look()
             found = sight.look.diagnosis
@@ -228,6 +240,8 @@ class Runner:
                     _end(Phase.WOULD_NOT_HELP, f"still {found.verdict}: {found.evidence[0]}", retry=True)
             elif agreed:
                 return self._agreed(sight, began)
+            elif late:
+                _end(Phase.WOULD_NOT_HELP, f"no two looks agreed, the last: {found.verdict}", retry=True)
             self._wait(self._site.lookout.interval)
 
     def _agreed(self, sight: Sight, began: float) -> Sight:
@@ -295,23 +309,52 @@ class Runner:
     # --- deleting -------------------------------------------------------------------------------------------------
 
     def _delete_all(self) -> None:
-        began = self._begin(Step.DELETE)
-        patience = self._site.config.settle + self._steps.delete.deadline
-        until = began + patience
+        began = since = self._begin(Step.DELETE)
         while self.run.left and not self.run.no_more:
-            if why := self._forbidden():
+            until = since + self._patience()
+            if why := self._forbidden(until):
                 self._no_more(why)
                 break
-            count = len(self.run.deleted)
-            verdict = self._round(late=self._site.boot() >= until)
+            count, late = len(self.run.deleted), self._site.boot() >= until
+            verdict = self._round(late=late)
             if verdict == "healthy":
                 break
             if len(self.run.deleted) > count:
-                until = self._site.boot() + patience
+                since = self._site.boot()
             elif verdict == "wait":
                 self._wait(self._site.lookout.interval)
+            elif late:
+                self._give_up(self._obstacle or "no look was young enough to delete on")
         names = ", ".join(item.name for item in self.run.deleted) or "nothing"
         self._done("deleted", f"{names} of {len(self.run.pods)}", began)
+
+    def _patience(self) -> float:
+        """Seconds to wait for a verdict of yes: where pods are on their way, until they are back and have settled."""
+        patience = self._site.config.settle + self._steps.delete.deadline
+        taken = {uid for _, uid in self._taken()}
+        graces = [pod.grace for pod in self.run.pods if pod.uid in taken]
+        return patience + (max(graces) + self._steps.replace.start_budget if graces else 0.0)
+
+    def _taken(self) -> list[tuple[str, str]]:
+        """The recorded pods that somebody has deleted, we or another."""
+        gone = set(self.run.gone)
+        names = [(item.name, item.uid) for item in self.run.deleted]
+        return names + [(pod.name, pod.uid) for pod in self.run.pods if pod.uid in gone]
+
+    def _settle_accounts(self) -> None:
+        """Where a deletion was announced and nobody knows whether it was made: fence it off, then see."""
+        since = self._site.boot()
+        while any(pod.uid in self.run.intents for pod in self.run.left):
+            problem = self._fence()
+            sight = self._look()
+            if not sight.blind:
+                self._note_gone(sight)
+                if problem:
+                    self._give_up(problem)
+                return
+            if self._site.boot() - since > self._steps.delete.deadline:
+                self._give_up(f"nothing could be seen: {sight.blind}")
+            self._wait(self._site.lookout.interval)
 
     def _round(self, *, late: bool) -> str:
         """One look and what follows from it: `healthy`, `wait`, or `again`."""
@@ -339,6 +382,7 @@ class Runner:
     def _take(self, targets: Sequence[Recorded], seen: dict[str, PodSeen], sight: Sight) -> str:
         if self._mode is Mode.DRY_RUN:
             self._rehearse(targets, seen)
+            return "again"
         if self.run.strategy == "one-by-one":
             targets = targets[:1]
         for pod in targets:
@@ -350,12 +394,14 @@ class Runner:
 
     def _delete(self, pod: Recorded, seen: PodSeen, sight: Sight) -> bool:
         """Announce and delete one pod on the strength of this look; False: look again first."""
-        if seen.deleted is not None or not self._fresh(sight):
+        if seen.deleted is not None or not seen.resource_version or not self._fresh(sight):
             return False
+        if self._site.stopping.is_set():
+            raise Stopping
         reading = self._claim.write(lambda led, now: self._announce(led, now, pod.uid))
         if reading.ledger.run is None or pod.uid not in reading.ledger.run.intents:
             return False  # a pause came first
-        if not self._fresh(sight) or self._claim.age() > self._claim.duration / 2:
+        if not self._fresh(sight):
             return False
         if self._site.stopping.is_set():
             raise Stopping
@@ -363,10 +409,11 @@ class Runner:
             self._site.client.delete(
                 pod_path(seen.namespace, pod.name), uid=pod.uid, resource_version=seen.resource_version
             )
-        except NotFound:
-            return False  # the next look finds it gone
-        except (Conflict, Unreachable, ServerError, TooManyRequests) as error:
-            # It changed, or nobody knows: the next look tells, and a late one bounces off the fence.
+        except (NotFound, Conflict, Unreachable, ServerError, TooManyRequests) as error:
+            # It changed or is gone, or nobody knows: the next look tells, and a late one bounces off the fence.
+            self._obstacle = str(error)
+            if isinstance(error, (Unreachable, ServerError)):
+                self._unsure.add(pod.uid)
             self._audit("delete", f"{pod.name}: {error}", pod=pod.name, uid=pod.uid)
             self._wait(min(error.retry_after or PAUSE, 5.0))
             return False
@@ -383,8 +430,8 @@ class Runner:
         return ledgers.announce(ledger, uid, now.server)
 
     def _fresh(self, sight: Sight) -> bool:
-        """Whether this look, from before its first request, is younger than half the claim."""
-        return self._site.boot() - sight.began < self._claim.duration / 2
+        """Whether this look, from before its first request, and the claim's renewal are younger than half the claim."""
+        return max(self._site.boot() - sight.began, self._claim.age()) < self._claim.duration / 2
 
     def _note_deleted(self, pod: Recorded) -> None:
         self._claim.put(
@@ -408,14 +455,15 @@ class Runner:
         for pod in self.run.left:
             if pod.uid in alive:
                 continue
-            if pod.uid in self.run.intents:
+            if pod.uid in self._unsure:
                 self._note_deleted(pod)
                 continue
             gone = (*self.run.gone, pod.uid)
             self._claim.put(lambda run, _, gone=gone: run.model_copy(update={"gone": gone}))  # type: ignore[misc]
             self._audit("gone", f"{pod.name} was deleted by somebody else", pod=pod.name, uid=pod.uid)
 
-    def _rehearse(self, targets: Sequence[Recorded], seen: dict[str, PodSeen]) -> NoReturn:
+    def _rehearse(self, targets: Sequence[Recorded], seen: dict[str, PodSeen]) -> None:
+        """Ask the API server whether it would; returns where it has to be tried again on another look."""
         names = []
         for pod in targets:
             found = seen[pod.uid]
@@ -427,7 +475,11 @@ class Runner:
                     dry_run=True,
                 )
             except KubeError as error:
-                _end(Phase.FAILED, f"dry run: the deletion would have failed: {error}")
+                self._obstacle = f"dry run: the deletion would have failed: {error}"
+                if error.retry or isinstance(error, (Conflict, NotFound)):
+                    self._wait(PAUSE)
+                    return
+                _end(Phase.FAILED, self._obstacle)
             names.append(pod.name)
         _end(Phase.SUCCEEDED, f"dry run: would have deleted {', '.join(names)}; nothing was deleted")
 
@@ -538,10 +590,16 @@ class Runner:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def _fence(self) -> None:
-        """Make every DELETE that is still under way bounce: each recorded pod not yet deleted gets a new version."""
+    def _fence(self) -> str:
+        """Make every DELETE that is still under way bounce: each recorded pod not yet deleted gets a new version.
+
+        Gives what stands in the way where that could not be done for a pod whose deletion was announced.
+        """
+        if self._mode is Mode.DRY_RUN and not self.run.intents:
+            return ""
         for pod in self.run.left:
             body = {"metadata": {"annotations": {FENCE: str(self._claim.epoch)}, "uid": pod.uid}}
+            until = self._site.boot() + FENCE_PATIENCE
             while True:
                 try:
                     self._site.client.patch(pod_path(self._site.config.namespace, pod.name), body)
@@ -550,17 +608,21 @@ class Runner:
                     break  # gone, or replaced under its name: nothing of it can be deleted any more
                 except KubeError as error:
                     logger.warning("fencing %s: %s", pod.name, error, extra={"foundation": self._site.name})
-                    if not error.retry and pod.uid not in self.run.intents:
+                    announced = pod.uid in self.run.intents
+                    if not announced and not error.retry:
                         break  # not permitted, and no DELETE of it was ever announced
-                    if not error.retry:
-                        raise
-                self._site.stopping.wait(PAUSE)
-                self._claim.keep()
+                    if self._site.boot() >= until:
+                        if announced:
+                            return f"a deletion of {pod.name} may still be under way, and was not fenced off: {error}"
+                        break
+                self._wait(PAUSE)
+        return ""
 
     def _close(self, ending: _Ending) -> None:
         if self.run.recorded and self.run.left and not (self._mode is Mode.DRY_RUN and not self.run.intents):
             self._begin(Step.FENCE)
-            self._fence()
+            if (problem := self._fence()) and problem not in ending.message:
+                ending = _Ending(Phase.FAILED, f"{ending.message}; {problem}")
         acted = bool(self.run.intents)
         if acted and not self._verdict_after and self._sight is not None:
             self._verdict_after = str(self._sight.look.diagnosis.verdict)
@@ -576,8 +638,9 @@ class Runner:
                 breaker=ending.breaker,
                 cooldown=acted,
             )
-            if ending.retry and self.run.trigger.fingerprint:
-                until = now.server + timedelta(seconds=self._site.section.retry_for)
+            fingerprint = self.run.trigger.fingerprint
+            if ending.retry and fingerprint and ledger.resolved != fingerprint:
+                until = now.server + timedelta(seconds=self._site.section.backoff + self._site.section.retry_for)
                 wanted = Wanted(
                     foundation=self.run.foundation,
                     playbook=self.run.playbook,
@@ -588,10 +651,8 @@ class Runner:
                 after = after.changed(wanted=wanted)
             return after
 
-        run = self.run
-        reading = self._claim.write(change)
+        reading = self._claim.finish(change)
         tell_end(self._site, reading.ledger)
-        logger.debug("closed %s", run.name)
 
     def _await_approval(self, sight: Sight) -> None:
         """Back into the queue: a person has to decide on this verdict."""

@@ -13,16 +13,22 @@ def leave_out(rule: str) -> None:
     BROKEN[rule]()
 
 
+def _put(owner: object, name: str, value: object) -> None:
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner} has no {name}: what is left out must be there")
+    setattr(owner, name, value)
+
+
 def _fence() -> None:
     from remediator.runner import Runner
 
-    Runner._fence = lambda _self: None  # type: ignore[method-assign]
+    _put(Runner, "_fence", lambda _self: None)
 
 
 def _fresh() -> None:
     from remediator.runner import Runner
 
-    Runner._fresh = lambda _self, _sight: True  # type: ignore[method-assign]
+    _put(Runner, "_fresh", lambda _self, _sight: True)
 
 
 def _version() -> None:
@@ -34,7 +40,7 @@ def _version() -> None:
         given["resource_version"] = None
         return real(self, path, **given)
 
-    KubeClient.delete = delete  # type: ignore[method-assign,assignment]
+    _put(KubeClient, "delete", delete)
 
 
 def _epoch() -> None:
@@ -45,10 +51,10 @@ def _epoch() -> None:
             raise ledger.Superseded("there is no run")
         return found.run
 
-    ledger.held = held
     import remediator.claim
 
-    remediator.claim.held = held
+    _put(ledger, "held", held)
+    _put(remediator.claim, "held", held)
 
 
 def _recorded_once() -> None:
@@ -62,25 +68,38 @@ def _recorded_once() -> None:
             self._claim.put(lambda run, _: run.model_copy(update={"recorded": False, "intents": (), "deleted": ()}))
         real(self)
 
-    Runner._go = go  # type: ignore[method-assign]
+    _put(Runner, "_go", go)
 
 
 def _admission_at_claim() -> None:
     import remediator.executor
 
-    remediator.executor.admit = lambda *_: None
+    _put(remediator.executor, "admit", lambda *_: None)
 
 
-def _own_name() -> None:
-    import remediator.service
+def _history_lost() -> None:
+    """A missing ledger is taken for a new one."""
+    from remediator.ledger import Ledger
+    from remediator.store import LedgerStore, Remediations
 
-    remediator.service.own_name = lambda: "same"
+    def born(self: LedgerStore, _now: Any) -> Ledger:
+        theirs = Remediations(self._client, self.namespace).list()
+        return Ledger(next_n=max((item.number for item in theirs), default=0) + 1)
+
+    _put(LedgerStore, "_born", born)
+
+
+def _pause() -> None:
+    """A pause is not looked at between the claim and the deletion."""
+    from remediator.ledger import Ledger
+
+    _put(Ledger, "paused", lambda _self, _now: None)
 
 
 def _serverclock() -> None:
     import remediator.admission
 
-    remediator.admission.MAX_SKEW = float("inf")
+    _put(remediator.admission, "MAX_SKEW", float("inf"))
     from remediator.store import LedgerStore
 
     real = LedgerStore._instant
@@ -93,7 +112,7 @@ def _serverclock() -> None:
         real(self)
         return Instant(datetime.fromtimestamp(self._wall(), UTC), 0.0)
 
-    LedgerStore._instant = instant  # type: ignore[method-assign]
+    _put(LedgerStore, "_instant", instant)
 
 
 def _swap() -> None:
@@ -107,7 +126,7 @@ def _swap() -> None:
         body["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"]  # type: ignore[index]
         return real(self, path, body)
 
-    KubeClient.replace = replace  # type: ignore[method-assign]
+    _put(KubeClient, "replace", replace)
 
 
 BROKEN: dict[str, Callable[[], None]] = {
@@ -117,7 +136,8 @@ BROKEN: dict[str, Callable[[], None]] = {
     "epoch": _epoch,
     "recorded-once": _recorded_once,
     "admission-at-claim": _admission_at_claim,
-    "own-name": _own_name,
+    "history-lost": _history_lost,
+    "pause": _pause,
     "server-clock": _serverclock,
     "swap": _swap,
 }

@@ -7,6 +7,7 @@ was asked of the API server, by whom, and what took effect. `check` gives every 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ def check(case: Case) -> list[str]:
     return [
         *_stored(case, history),
         *_one_at_a_time(history),
+        *_by_its_holder(history),
         *_only_recorded(case, history),
         *_confirmed(case, history),
         *_limited(case, history),
@@ -142,6 +144,12 @@ def _stored(case: Case, history: History) -> Iterator[str]:
     """1: a notification answered 2xx is stored, or refused with a reason on record."""
     names = {request["name"] for state in history.states for request in _requests(state.ledger)}
     reasons = {refusal["reason"] for state in history.states for refusal in state.ledger.get("refusals", [])}
+    created = Counter(
+        answer["remediation"] for told in case.told for answer in told.answers if answer["outcome"] == "created"
+    )
+    for name, count in created.items():
+        if count > 1:
+            yield f"1: {name} was created {count} times"
     for told in case.told:
         if told.status != 200:
             continue
@@ -167,6 +175,19 @@ def _one_at_a_time(history: History) -> Iterator[str]:
             yield f"2: {entry['name']} was deleted by {_who(entry)} while {state.ledger.get('holder')} held the run"
 
 
+def _by_its_holder(history: History) -> Iterator[str]:
+    """2: a run is changed by nobody but its holder, unless the change is a new entry, which raises the epoch."""
+    for old, state in _pairs(history):
+        run = old.get("run")
+        if run is None or state.ledger.get("run") == run:
+            continue
+        entered = state.ledger.get("epoch", 0) > old.get("epoch", 0)
+        if not entered and old.get("holder") != state.who:
+            yield f"2: {run['name']} was changed by {state.who} while {old.get('holder') or 'nobody'} held it"
+        if state.ledger.get("epoch", 0) < old.get("epoch", 0):
+            yield f"2: the epoch went back from {old['epoch']} to {state.ledger.get('epoch')}"
+
+
 def _only_recorded(case: Case, history: History) -> Iterator[str]:
     """3: only a pod recorded at the run's start is deleted, and the record is never extended."""
     recorded: dict[str, list[str]] = {}
@@ -179,8 +200,8 @@ def _only_recorded(case: Case, history: History) -> Iterator[str]:
         if known != uids:
             yield f"3: the record of {run['name']} changed from {known} to {uids}"
     for entry in _effective(history):
-        state = history.before(entry["number"])
-        run = state.ledger.get("run") if state else None
+        held = history.before(entry["number"])
+        run = held.ledger.get("run") if held else None
         uid = _uid(entry)
         if run is None or uid not in [pod["uid"] for pod in run.get("pods", [])]:
             yield f"3: {entry['name']} ({uid}) was deleted without being recorded"
@@ -229,22 +250,44 @@ def _limited(case: Case, history: History) -> Iterator[str]:
     """5: limits, cooldown, breaker and pause, over all replicas and whatever was deleted."""
     starts: dict[str, float] = {}
     ends: dict[str, float] = {}
-    for previous, state in zip([None, *history.states], history.states, strict=False):
-        old = previous.ledger if previous else {}
+    for old, state in _pairs(history):
         run = state.ledger.get("run") or {}
         if run.get("intents") and run["name"] not in starts:
             starts[run["name"]] = state.at
-        fresh = set(run.get("intents", [])) - set((old.get("run") or {}).get("intents", []))
-        pause = old.get("pause")
-        if fresh and pause and ("until" not in pause or _time(pause["until"]) > state.at):
-            yield f"5: {run['name']} announced a deletion while paused by {pause['by']}"
-        if fresh and old.get("breaker"):
-            yield f"5: {run['name']} announced a deletion with the breaker open"
         last = state.ledger.get("last")
         if last and last["request"]["name"] in starts and last["request"]["name"] not in ends:
             ends[last["request"]["name"]] = state.at
             if last["phase"] == "Failed" and not state.ledger.get("breaker"):
                 yield f"5: {last['request']['name']} failed and the breaker stayed closed"
+        yield from _against_a_stop(old, state)
+    yield from _too_often(case, starts, ends)
+
+
+def _pairs(history: History) -> Iterator[tuple[Json, State]]:
+    """Each state with the ledger before it."""
+    old: Json = {}
+    for state in history.states:
+        yield old, state
+        old = state.ledger
+
+
+def _against_a_stop(old: Json, state: State) -> Iterator[str]:
+    """What began, or was announced, although a pause or the breaker stood in the way."""
+    run, before = state.ledger.get("run") or {}, old.get("run") or {}
+    deeds = []
+    if run and run["name"] != before.get("name"):
+        deeds.append("was claimed")
+    if set(run.get("intents", [])) - set(before.get("intents", [])):
+        deeds.append("announced a deletion")
+    pause = old.get("pause")
+    for deed in deeds:
+        if pause and ("until" not in pause or _time(pause["until"]) > state.at):
+            yield f"5: {run['name']} {deed} while paused by {pause['by']}"
+        if old.get("breaker"):
+            yield f"5: {run['name']} {deed} with the breaker open"
+
+
+def _too_often(case: Case, starts: Mapping[str, float], ends: Mapping[str, float]) -> Iterator[str]:
     begun = sorted(starts.values())
     for runs, per in case.limits:
         for start in begun:
