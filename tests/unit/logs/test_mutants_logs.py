@@ -822,6 +822,9 @@ def test_the_first_error_of_a_ruby_hash(text: str, error: RubyError) -> None:
         (b'<190>1 2019 - cc - - [a b="]"][c] x', Unwrapped(b"x", wrapper="rfc5424")),
         (b'<190>1 2019 h cc - - [instance@47450 a="b"] x', Unwrapped(b"x", pod="h", wrapper="rfc5424-bosh")),
         (b"<1900>1 2019 h cc - - - x", Unwrapped(b"<1900>1 2019 h cc - - - x")),
+        (b'<190>1 2019 h cc - - [a b="\\\n"] x', Unwrapped(b"x", pod="h", wrapper="rfc5424")),
+        (b"<190>1 2019 h cc - - -x", Unwrapped(b"<190>1 2019 h cc - - -x")),
+        (b"<190>1 2019 h cc - -  x", Unwrapped(b"<190>1 2019 h cc - -  x")),
         (b"<190>1 2019 h cc - - [open x", Unwrapped(b"<190>1 2019 h cc - - [open x")),
         (b"y <190>1 2019 h cc - - - x", Unwrapped(b"y <190>1 2019 h cc - - - x")),
         (b"2021/06/01 10:00:31, /a/b.log, x", Unwrapped(b"x", file="/a/b.log", wrapper="kubecf-logs-sidecar")),
@@ -839,6 +842,36 @@ def test_the_first_error_of_a_ruby_hash(text: str, error: RubyError) -> None:
 )
 def test_a_wrapper_is_taken_off_and_says_this(line: bytes, expected: Unwrapped) -> None:
     assert unwrap(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "letter", "longest"),
+    [
+        ("@ <190>1 2019 h a - - - x", "1", 7),
+        ("<@>1 2019 h a - - - x", "1", 3),
+        ("<190>1 @ h a - - - x", "1", 64),
+        ("<190>1 2019 @ a - - - x", "h", 255),
+        ("<190>1 2019 h @ - - - x", "a", 128),
+        ("<190>1 2019 h a @ - - x", "p", 128),
+        ("<190>1 2019 h a - @ - x", "m", 128),
+        ("[pod/@/logs] x", "p", 253),
+        ("[pod/api-0/@] x", "c", 253),
+        ("2021-06-01T10:00:31Z stdout F@ x", "t", 64),
+        ("2021-06-01T10:00:31.@Z x", "1", 9),
+        ("2021/06/01 10:00:31, /@, x", "p", 500),
+    ],
+)
+def test_places_of_a_wrapper_that_just_fit(form: str, letter: str, longest: int) -> None:
+    for size in (1, longest, longest + 1):
+        known = unwrap(form.replace("@", letter * size).encode()).payload == b"x"
+        assert known is (size <= longest), size
+
+
+def test_structured_data_may_hold_quoted_and_escaped_brackets() -> None:
+    for data in ('[a b="]"]', '[a b="\\"]"]', "[a\\]b]", "[a][b]", '[a b="c" d="e"]', "-"):
+        assert unwrap(f"<190>1 2019 h cc - - {data} x".encode()).payload == b"x", data
+    for data in ("[a", '[a b="]', "a", "--"):
+        assert unwrap(f"<190>1 2019 h cc - - {data} x".encode()).wrapper == "", data
 
 
 def test_an_inner_wrapper_that_is_complete_does_not_make_a_partial_one_whole() -> None:
