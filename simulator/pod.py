@@ -40,6 +40,9 @@ class Pod:
     label: str | None = None
     shown_label: str | None = None
     """The label as the API server was last told."""
+    shown_ready: bool | None = None
+    turned: float = 0.0
+    """Unix time at which it last became ready, or ceased to be."""
     label_due: float = 0.0
     bbs_stuck: bool = False
     """BBS sits in its first Lock call for ever: alive, never active."""
@@ -184,10 +187,10 @@ def status(pod: Pod, now: float, *, serious: bool) -> Json:
         "qosClass": "Burstable",
         "startTime": rfc3339(pod.started),
         "conditions": [
-            {"type": "PodScheduled", "status": "True"},
-            {"type": "Initialized", "status": "True"},
-            {"type": "ContainersReady", "status": ready},
-            {"type": "Ready", "status": ready},
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": rfc3339(pod.started)},
+            {"type": "Initialized", "status": "True", "lastTransitionTime": rfc3339(pod.started)},
+            {"type": "ContainersReady", "status": ready, "lastTransitionTime": rfc3339(pod.turned)},
+            {"type": "Ready", "status": ready, "lastTransitionTime": rfc3339(pod.turned)},
         ],
         "containerStatuses": [_container_status(pod, name, running, serious) for name in pod.spec.containers],
     }

@@ -506,6 +506,9 @@ class Foundation:
         facts = pod.facts(now)
         if facts == pod.published:
             return
+        if pod.ready is not pod.shown_ready:
+            pod.shown_ready = pod.ready
+            pod.turned = pod.started if self._fresh else self.clock.time()
         shown = status(pod, now, serious=serious)
 
         def change(thing: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.api.objects import labels, metadata
+from simulator.api.objects import labels, metadata, parse_time
 from simulator.api.resources import ENDPOINTS, PODS, STATEFULSETS
 from simulator.api.store import Deletion, Store
 from simulator.clock import Timing
@@ -476,3 +476,23 @@ def test_what_cannot_be_broken_is_refused_and_nothing_is_broken(troubles: Json) 
     with pytest.raises(NotApplicableError):
         afflict(new.foundation, new.pod("api-0"), {"bbs": "well"})
     assert not any(pod.afflicted for pod in new.foundation.pods.values())
+
+
+def test_the_ready_condition_says_since_when() -> None:
+    new = world()
+    new.run(5)
+
+    def turned() -> str:
+        conditions = new.foundation.store.get(PODS, "cf", "diego-api-0")["status"]["conditions"]
+        return str(next(one for one in conditions if one["type"] == "Ready")["lastTransitionTime"])
+
+    first = turned()
+    assert parse_time(first) == pytest.approx(new.clock.time() - 3605, abs=1)
+    new.start("database_down")
+    new.run(60)
+    assert not new.pod("diego-api-0").ready
+    assert new.clock.time() - 60 < parse_time(turned()) < new.clock.time()
+    new.heal("database_down")
+    later = turned()
+    new.run(60)
+    assert parse_time(turned()) >= parse_time(later) > parse_time(first)
