@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from exporter import report
 from exporter.config import ExporterConfig, load_config
 from exporter.logs.offline import UsageProblem, read_files
+from foundation.commandline import Commands, Refused
 from foundation.diagnosis import Verdict, diagnose
 from foundation.observation import Observation, ObservationError
 from foundation.yamlfile import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from foundation.config import FoundationConfig
     from foundation.diagnosis import Diagnosis
 
@@ -28,42 +26,7 @@ _CONFIG = click.option(
 )
 
 
-class _Refused(click.ClickException):
-    """Bad usage or configuration: the message as it is, exit 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[str] | None = None) -> None:
-        click.echo(self.message, file=file, err=True)
-
-
-class _Commands(click.Group):
-    """A group whose usage errors are one line, as every other complaint of ours, and not a page."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
-    ) -> click.Context:
-        with _one_line():
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> object:
-        with _one_line():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise  # no command at all: the help is the answer
-    except click.UsageError as problem:
-        command = problem.ctx.command_path if problem.ctx else "stager-exporter"
-        message = " ".join(problem.format_message().split()).removesuffix(".")
-        raise _Refused(f"{command}: {message} ({command} --help tells more)") from None
-
-
-@click.group("stager-exporter", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("stager-exporter", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("stager-medic"), prog_name="stager-exporter")
 def main() -> None:
     """Tells why Cloud Foundry on Kubernetes cannot stage, as metrics and as a verdict."""
@@ -88,7 +51,7 @@ def serve(config_file: Path, log_level: str) -> None:
     try:
         web_config = None if web.config_file is None else WebConfig(config_file.parent / web.config_file)
     except WebConfigError as problem:
-        raise _Refused(str(problem)) from None
+        raise Refused(str(problem)) from None
 
     def make() -> Exporter:
         try:
@@ -116,15 +79,15 @@ def diagnose_command(
     """
     if observation is not None:
         if save is not None:
-            raise _Refused("diagnose: --save records a look, and --observation looks at nothing: give one of them")
+            raise Refused("diagnose: --save records a look, and --observation looks at nothing: give one of them")
         _diagnose_recorded(observation, json_output)
     if config_file is None:
-        raise _Refused("diagnose: give --config FILE, or --observation FILE")
+        raise Refused("diagnose: give --config FILE, or --observation FILE")
     _diagnose_live(_load(config_file), foundation, save, json_output)
 
 
 def _diagnose_recorded(file: Path, json_output: bool) -> NoReturn:
-    from exporter.diagnose import if_lasting
+    from foundation.looking import if_lasting
 
     observation = _recorded(file)
     found, lasting = diagnose(observation), if_lasting(observation)
@@ -137,8 +100,9 @@ def _diagnose_recorded(file: Path, json_output: bool) -> NoReturn:
 
 
 def _diagnose_live(config: ExporterConfig, name: str | None, save: Path | None, json_output: bool) -> NoReturn:
-    from exporter.diagnose import look_and_confirm, record
+    from exporter.diagnose import record
     from foundation.kube.errors import ConfigurationProblem
+    from foundation.looking import look_and_confirm
 
     chosen = _chosen(config, name)
     try:
@@ -166,9 +130,9 @@ def _diagnose_live(config: ExporterConfig, name: str | None, save: Path | None, 
 def _chosen(config: ExporterConfig, name: str | None) -> FoundationConfig:
     names = [foundation.name for foundation in config.foundations]
     if name is None and len(names) > 1:
-        raise _Refused(f"diagnose: several foundations are configured, give --foundation {'|'.join(names)}")
+        raise Refused(f"diagnose: several foundations are configured, give --foundation {'|'.join(names)}")
     if name is not None and name not in names:
-        raise _Refused(f"diagnose: there is no foundation {name} (there are {', '.join(names)})")
+        raise Refused(f"diagnose: there is no foundation {name} (there are {', '.join(names)})")
     return next(item for item in config.foundations if name in (None, item.name))
 
 
@@ -188,7 +152,7 @@ def _brief(lasting: Diagnosis | None) -> dict[str, object] | None:
 
 
 def _tell_lasting(lasting: Diagnosis | None, settle: float | None) -> None:
-    from exporter.diagnose import lasting_text
+    from foundation.looking import lasting_text
 
     if lasting is not None:
         click.echo("\n" + report.printable(lasting_text(lasting, settle)))
@@ -201,7 +165,7 @@ def logs(files: tuple[str, ...]) -> None:
     try:
         read_files(files, sys.stdout, sys.stderr)
     except UsageProblem as problem:
-        raise _Refused(str(problem)) from None
+        raise Refused(str(problem)) from None
 
 
 @main.command("check-config")
@@ -220,7 +184,7 @@ def check_config(file: Path) -> None:
         if web is not None:
             check_web(file.parent / web)
     except WebConfigError as problem:
-        raise _Refused(str(problem)) from None
+        raise Refused(str(problem)) from None
     names = ", ".join(foundation.name for foundation in config.foundations)
     many = f"{len(config.foundations)} foundations" if len(config.foundations) > 1 else "1 foundation"
     click.echo(f"{file}: good ({many}: {names})")
@@ -230,15 +194,15 @@ def _load(file: Path) -> ExporterConfig:
     try:
         return load_config(file)
     except ConfigurationError as problem:
-        raise _Refused(str(problem)) from None
+        raise Refused(str(problem)) from None
 
 
 def _recorded(file: Path) -> Observation:
     try:
         return Observation.from_json(file.read_text(encoding="utf-8"))
     except OSError as problem:
-        raise _Refused(f"{file}: cannot be read: {problem.strerror}") from None
+        raise Refused(f"{file}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise _Refused(f"{file}: is not UTF-8") from None
+        raise Refused(f"{file}: is not UTF-8") from None
     except ObservationError as problem:
-        raise _Refused(f"{file}: {problem}") from None
+        raise Refused(f"{file}: {problem}") from None

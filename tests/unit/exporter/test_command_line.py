@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
-from exporter.diagnose import if_lasting, lasting_text
 from exporter.report import ADVICE, MEANING
 from foundation.diagnosis import Restart, Verdict
+from foundation.looking import if_lasting, lasting_text
 from foundation.observation import Observation
 
 VECTORS = json.loads((Path(__file__).parents[2] / "data" / "verdict_vectors.json").read_text())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.diagnose import MOST_LOOKS, Finding, confirmed, if_lasting, lasting_text, record, unconfirmed
+from exporter.diagnose import record
 from exporter.report import as_json, as_text, delete_command, printable
 from foundation.config import FoundationConfig
 from foundation.diagnosis import Restart, Verdict, diagnose
 from foundation.history import History
+from foundation.looking import MOST_LOOKS, Finding, confirmed, if_lasting, lasting_text, unconfirmed
 from foundation.observation import (
     ApiPods,
     Database,
