@@ -156,13 +156,13 @@ class _Facts:
 
     @_Once
     def bbs(self) -> tuple[int, ...]:
-        return tuple(i for i, pod in enumerate(self.pods) if pod.role is Role.BBS)
+        return tuple([i for i, pod in enumerate(self.pods) if pod.role is Role.BBS])
 
     def probed(self, *words: PodProbe) -> tuple[int, ...]:
-        return tuple(i for i in self.bbs if self.pods[i].probe in words)
+        return tuple([i for i in self.bbs if self.pods[i].probe in words])
 
     def in_state(self, *states: PodState) -> tuple[int, ...]:
-        return tuple(i for i, pod in enumerate(self.pods) if pod.state in states)
+        return tuple([i for i, pod in enumerate(self.pods) if pod.state in states])
 
     def control(self, pod: Pod) -> bool:
         answers = pod.control_port_answers
@@ -242,8 +242,10 @@ def _rule_1_incomplete(facts: _Facts) -> _Found | None:
 
 
 def _rule_2_split(facts: _Facts) -> _Found | None:
+    if not facts.serving:
+        return None
     others = [i for i in facts.probed(*OPEN) if i not in facts.serving[:1]]
-    if not facts.serving or not others:
+    if not others:
         return None
     return _no(
         Verdict.SPLIT,

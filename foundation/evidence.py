@@ -95,6 +95,8 @@ def sentences(observation: Observation) -> tuple[str, ...]:
     """What was seen, one sentence each: the pods, then the foundation as a whole."""
     signals, seen = observation.signals, observation.seen
     lines = [_pod(observation.pods, index) for index in range(len(observation.pods))]
+    if signals.observation_fresh is not True and (why := seen.get("observation_fresh")):
+        lines.insert(0, f"The pods are not current: {why}.")
     words = (
         ("service_probe", _SERVICE[signals.service_probe]),
         ("locket", _LOCKET[signals.locket]),
@@ -104,6 +106,8 @@ def sentences(observation: Observation) -> tuple[str, ...]:
         ("probe_from_api_pod", _WITNESS[signals.probe_from_api_pod]),
     )
     lines += [_with(text, seen.get(key)) for key, text in words if text]
+    if signals.probe_from_api_pod is Witness.WAIVED and (said := seen.get("probe_from_api_pod")):
+        lines.append(f"From an api pod, something accepts connections, which a BBS that does not serve may do: {said}.")
     serving = any(pod.probe is PodProbe.SERVES for pod in observation.pods)
     lines += _time(signals, seen, serving=serving)
     if signals.depth == "tcp":

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from foundation.probes.result import Certificate
 
 
+LONGEST_GAP = 30.0
+"""Seconds between two looks after which a process has not been watching, where three intervals are less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settling:
     """Whether things have settled, and what still moves."""
@@ -33,7 +37,9 @@ class History:
         self._settle = settle
         self._interval = interval
         self._begun = begun
+        self._looked: float | None = None
         self._served: float | None = None
+        self._serving_since: float | None = None
         self._database_down: float | None = None
         self._candidate: tuple[object, ...] | None = None
         self._candidate_since = begun
@@ -42,10 +48,20 @@ class History:
         self.certificate: Certificate | None = None
         """The newest server certificate ever seen."""
 
+    def looks(self, now: float) -> None:
+        """Note that a look begins, be it blind. After a gap (a frozen process) nothing of before counts as watched."""
+        if self._looked is not None and now - self._looked > max(LONGEST_GAP, 3 * self._interval):
+            self._begun, self._served, self._serving_since, self._candidate = now, None, None, None
+        self._looked = now
+
     def served(self, now: float, *, serving: bool) -> None:
         """Note whether any BBS served in this look."""
-        if serving:
-            self._served = now
+        if not serving:
+            self._serving_since = None
+            return
+        self._served = now
+        if self._serving_since is None:
+            self._serving_since = now
 
     def database(self, now: float, *, answers: bool) -> None:
         """Note what a probe of the database found."""
@@ -59,8 +75,11 @@ class History:
 
     def settling(self, now: float, start_age: float | None, locket_start_age: float | None) -> Settling:
         """`start_age`: seconds since the newest start of a BBS or Locket container; the other without BBS alone."""
+        serving = self._serving_since is not None
+        changed = self._serving_since if serving else self._served
+        what_changed = "a BBS was first seen to serve" if serving else "the last time that a BBS served"
         ages = {
-            "the last time that a BBS served": None if self._served is None else now - self._served,
+            what_changed: None if changed is None else now - changed,
             "the database last failed to answer": None if self._database_down is None else now - self._database_down,
         }
         if self._served is None:

@@ -56,11 +56,13 @@ def locket_hangs(result: ProbeResult | None) -> bool | None:
     return result.cause is Cause.TIMEOUT and result.failed not in (None, Stage.DNS, Stage.TCP)
 
 
-def locket_word(results: Iterable[ProbeResult], *, colocated: bool) -> Locket:
-    """Where Locket lives and whether any of them accepts."""
+def locket_word(results: Iterable[ProbeResult], *, colocated: bool, pods: int | None = None) -> Locket:
+    """Where Locket lives and whether any of them accepts. `pods`: how many it has, None where that is not known."""
     if colocated:
         return Locket.IN_THE_BBS_PODS
     accepted = [result.accepted for result in results]
+    if pods == 0:
+        return Locket.SEPARATE_DOWN
     if not accepted:
         return Locket.UNKNOWN
     return Locket.SEPARATE_ACCEPTING if any(accepted) else Locket.SEPARATE_DOWN

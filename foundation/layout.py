@@ -164,6 +164,11 @@ def layouts() -> Mapping[str, Layout]:
     return _LAYOUTS
 
 
+def locket_statefulsets() -> frozenset[str]:
+    """What Locket's StatefulSet is called where Locket has pods of its own."""
+    return frozenset(item.roles.locket.statefulset for item in _LAYOUTS.values() if item.roles.locket is not None)
+
+
 def override(base: str, changes: Mapping[str, object]) -> Layout:
     """A known layout with some fields replaced, merged mapping by mapping.
 

@@ -16,7 +16,7 @@ from foundation import interpret
 from foundation.cluster import FRESH
 from foundation.diagnosis import Diagnosis, diagnose
 from foundation.durations import format_duration
-from foundation.layout import Layout, LayoutError, Recognised, recognise
+from foundation.layout import Layout, LayoutError, Recognised, locket_statefulsets, recognise
 from foundation.observation import (
     ApiPods,
     Database,
@@ -185,6 +185,7 @@ class Observer:
     def look(self) -> Look:
         """Probe everything once and conclude. Never raises for what the foundation does; it tells it instead."""
         at = self._wall()
+        self.history.looks(self._monotonic())
         pods = self._cluster.pods()
         problems = {}
         if problem := self._cluster.problem():
@@ -207,11 +208,28 @@ class Observer:
                 problems["layout"] = f"there are no pods in the namespace {where}, if there is such a namespace"
         elif self._layout is None or known != self._recognised_from:
             try:
-                self._layout = recognise([pod.labels for pod in pods])
+                found = recognise([pod.labels for pod in pods])
+                self._adopt(found)
                 self._recognised_from = known
             except LayoutError as error:
                 if self._layout is None:
                     problems["layout"] = str(error)
+
+    def _adopt(self, found: Recognised) -> None:
+        """Take a recognised layout, unless it may be one with pods for Locket that are all gone.
+
+        Raises LayoutError where nothing else is known.
+        """
+        if found.layout.roles.locket is None:
+            if self._layout is not None and self._layout.layout.roles.locket is not None:
+                return
+            empty = locket_statefulsets() & {item.name for item in self._cluster.statefulsets() or ()}
+            if self._layout is None and empty:
+                raise LayoutError(
+                    f"the pods fit {found.layout.name}, in which Locket has none of its own, but there is a "
+                    f"StatefulSet {', '.join(sorted(empty))}: set `layout`, or start its pods"
+                )
+        self._layout = found
 
     def _blind(self, at: float, problems: Mapping[str, str]) -> Look:
         why = "; ".join(problems.values()) or "no pods were seen yet"
@@ -386,7 +404,9 @@ class Observer:
             rollout=rollout[0],
             layout_has_label=layout.active_label is not None,
             control_port_answers=False,
-            locket=interpret.locket_word(lockets, colocated=colocated),
+            locket=interpret.locket_word(
+                lockets, colocated=colocated, pods=sum(pod.role == "locket" for pod in looked) if fresh else None
+            ),
             # Always, as said in docs/verdicts.md: the configuration allows a look into api pods, not into BBS pods.
             database_from_bbs_pod=InnerDatabase.WAIVED,
             # Never seen one, and nothing listens: then no BBS is left that a restart could end.
@@ -410,7 +430,11 @@ class Observer:
         if not ready:
             return Witness.UNKNOWN, "no api pod is ready"
         target = service_target_of(self._config, layout)
-        return self._tools.from_api_pod(ready, layout, self._server_name(layout), target.port)
+        word, text = self._tools.from_api_pod(ready, layout, self._server_name(layout), target.port)
+        if word is Witness.OK and any(pod.probe is not None and pod.probe.accepted for pod in looked):
+            # It is a bare connection, and a pod that we see accept one may be what it reached.
+            return Witness.WAIVED, text
+        return word, text
 
     def _pod(self, layout: Layout, pod: PodLook) -> Pod:
         """One pod in words."""

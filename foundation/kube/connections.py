@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import urllib3
 
 
+BUFFER = 256 << 10
+"""Bytes; http.client's own 8 KiB made a log stream cost twice the reads. Only what is used of it takes memory."""
+
+
 class Patience:
     """How long one request may be waited for: each silence, and in all. For the thread that makes the request."""
 
@@ -58,12 +62,16 @@ class _Raw(io.RawIOBase):
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self._sock, self._patience = sock, patience
         self._raw = sock.makefile("rb", buffering=0)
+        self._limit: float | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]  # Buffer is new in 3.12
-        self._sock.settimeout(self._patience.left())
+        left = self._patience.left()
+        if left != self._limit:  # each setting is a system call
+            self._sock.settimeout(left)
+            self._limit = left
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -79,7 +87,7 @@ class _Source:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"  # noqa: S101  # what http.client asks for
-        return io.BufferedReader(_Raw(self._sock, self._patience))
+        return io.BufferedReader(_Raw(self._sock, self._patience), BUFFER)
 
 
 def _respond(

@@ -34,9 +34,45 @@ def test_settle_counts_from_the_last_look_that_served(now: float, settled: bool)
     assert watched.settling(now, None, None).settled is settled
 
 
+@pytest.mark.parametrize("now", [1309, 1310])
+def test_while_a_bbs_serves_settle_counts_from_when_that_began(now: float) -> None:
+    watched = history()
+    watched.served(1100, serving=True)
+    watched.served(1150, serving=False)
+    for at in (1190, 1250, now):
+        watched.served(at, serving=True)
+    state = watched.settling(now, None, None)
+    assert (state.settled, state.quiet) == ((now - 1190) >= 120, (now - 1190) >= 120)
+    watched.served(now, serving=False)
+    assert watched.settling(now + 119, None, None).settled is False
+    assert watched.settling(now + 120, None, None).settled is True
+
+
+def test_after_a_gap_nothing_of_before_counts_as_watched() -> None:
+    watched = history()
+    watched.looks(1000)
+    watched.served(1000, serving=True)
+    watched.confirm(found(), ("u1",), 1000)
+    watched.looks(1030)
+    assert watched.settling(1120, None, None).settled
+    watched.looks(1060.1)
+    assert watched.settling(1180, None, None).settled is False
+    assert watched.settling(1180.2, None, None).settled is True
+    assert watched.confirm(found(), ("u1",), 1061).restart is Restart.WAIT
+    assert watched.settling(1180.2, None, None).text == "2m since this process began to watch, settle is 2m"
+
+
+def test_a_long_interval_is_no_gap() -> None:
+    watched = History(settle=120, interval=60, begun=0)
+    for now in (0, 100, 280):
+        watched.looks(now)
+    assert watched.settling(280, None, None).settled
+
+
 def test_settle_counts_from_the_latest_of_all_causes() -> None:
     watched = history()
     watched.served(1100, serving=True)
+    watched.served(1105, serving=False)
     assert watched.settling(1300, 119, 500).settled is False
     assert watched.settling(1300, 120, 500).settled is True
     watched.database(1250, answers=True)

@@ -134,6 +134,10 @@ class World:
         )
 
     def look(self, after: float = 5.0) -> Look:
+        """A look after so many seconds, with others in between: a process that does not look knows nothing."""
+        while after > 20:
+            after -= 20
+            self.look(20)
         self.time += after
         return self.observer.look()
 
@@ -189,7 +193,7 @@ def test_the_database_is_asked_only_while_nothing_serves_or_something_hangs(worl
     scene.look()
     assert scene.tools.sql_asked == 0
     scene.tools.says[B] = SILENT
-    assert scene.look(300).diagnosis.verdict is Verdict.ZOMBIE
+    assert scene.look().diagnosis.verdict is Verdict.ZOMBIE
     assert scene.tools.sql_asked == 1
     scene.tools.sql = None
     kept = scene.look()
@@ -387,11 +391,35 @@ def test_the_witness_is_asked_only_when_it_matters_and_allowed(world: Make) -> N
     scene = world(exec=True)
     assert scene.look().observation.signals.probe_from_api_pod is Witness.WAIVED
     assert scene.tools.witness_asked == 0
-    scene.tools.says[SERVICE] = REFUSED
+    scene.tools.says = {}
     assert scene.look().observation.signals.probe_from_api_pod is Witness.OK
     scene.cluster.found = (*PODS[:2], pod("api-0", "api", "10.0.0.3", ready=False))
     assert scene.look().observation.signals.probe_from_api_pod is Witness.UNKNOWN
     assert scene.tools.witness_asked == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict"),
+    [
+        (SILENT, Verdict.HUNG),
+        ((Stage.PING, Cause.NOT_SERVING), Verdict.MIGRATING),
+        ((Stage.TLS, Cause.CLIENT_CERTIFICATE_REJECTED), Verdict.CERTIFICATE),
+        ((Stage.TLS, Cause.TLS_EXPIRED), Verdict.CERTIFICATE),
+        (REFUSED, Verdict.UNKNOWN),
+    ],
+)
+def test_a_bare_connection_from_an_api_pod_proves_nothing_beside_a_pod_that_accepts(
+    world: Make, how: Any, verdict: Verdict
+) -> None:
+    scene = world(exec=True)
+    scene.tools.says = {A: how}
+    scene.look(500)
+    look = scene.look()
+    assert look.diagnosis.verdict is verdict
+    accepts = how is not REFUSED
+    assert (look.observation.signals.probe_from_api_pod is Witness.WAIVED) is accepts
+    sentence = "From an api pod, something accepts connections, which a BBS that does not serve may do: nc."
+    assert (sentence in look.diagnosis.evidence) is accepts
 
 
 def test_a_separate_locket(world: Make) -> None:
@@ -410,6 +438,71 @@ def test_a_separate_locket(world: Make) -> None:
     scene.tools.says = {("10.0.0.5", 8891): REFUSED}
     scene.look()
     assert scene.look().observation.signals.locket is Locket.SEPARATE_DOWN
+
+
+def test_no_locket_pod_at_all_is_a_locket_that_is_down(world: Make) -> None:
+    scene = world(layout="cfee-4")
+    scene.cluster.found = (*PODS[:2], pod("api-group-0", "api-group", "10.0.0.3"))
+    scene.cluster.sets = (*SETS, replace(SETS[0], name="locket"))
+    scene.tools.says = {}
+    scene.look(500)
+    assert scene.look().diagnosis.verdict is Verdict.LOCKET_DOWN
+    scene.cluster.trouble = "cannot list pods"
+    assert scene.look().observation.signals.locket is Locket.UNKNOWN
+    scene.cluster.trouble = ""
+    without = replace(pod("locket-0", "locket", ""), ready=True)
+    scene.cluster.found = (*scene.cluster.found, without)
+    assert scene.look().observation.signals.locket is Locket.UNKNOWN
+
+
+def test_lockets_that_are_all_gone_do_not_make_another_layout(world: Make) -> None:
+    """Without them, the pods look like SCF 2.14's, where a restart would take the BBS pods alone."""
+    lockets = (pod("locket-0", "locket", "10.0.0.5"),)
+    rest = (*PODS[:2], pod("api-group-0", "api-group", "10.0.0.3"))
+    scene = world()
+    scene.cluster.found, scene.cluster.sets = rest, (*SETS, replace(SETS[0], name="locket"))
+    assert "but there is a StatefulSet locket: set `layout`" in scene.look().problems["layout"]
+    scene.cluster.found = (*rest, *lockets)
+    scene.look()
+    scene.cluster.found = rest
+    assert scene.look().layout is scene.observer.layout
+    assert scene.observer.layout is not None
+    assert scene.observer.layout.layout.name == "cfee-4"
+
+
+def test_a_bbs_that_serves_for_long_is_settled(world: Make) -> None:
+    """Else nothing that needs it while one serves could ever be said: a zombie, an active BBS without its label."""
+    scene = world()
+    scene.tools.says = {**WELL, B: SILENT}
+    zombie = scene.look()
+    assert (zombie.diagnosis.verdict, zombie.diagnosis.restart) == (Verdict.ZOMBIE, Restart.WAIT)
+    scene.look(119)
+    assert scene.look().diagnosis.restart is Restart.WAIT
+    assert scene.look().diagnosis.restart is Restart.YES
+    scene.tools.says, scene.cluster.found = (
+        WELL,
+        tuple(replace(item, labels={SCF: item.labels[SCF], "skiff-role-active": "false"}) for item in PODS),
+    )
+    assert scene.look().diagnosis.verdict is Verdict.UNLABELLED_ACTIVE
+
+
+def test_why_the_pods_are_not_current_is_the_second_sentence(world: Make) -> None:
+    scene = world()
+    scene.look()
+    scene.cluster.trouble = "cannot watch pods in namespace cf: 403 Forbidden: no"
+    evidence = scene.look().diagnosis.evidence
+    assert evidence[1] == "The pods are not current: cannot watch pods in namespace cf: 403 Forbidden: no."
+    scene.cluster.found, scene.observer._layout = (), None
+    assert "403 Forbidden" in scene.look().diagnosis.evidence[1]
+
+
+def test_a_process_that_stood_still_has_not_been_watching(world: Make) -> None:
+    scene = world()
+    scene.tools.says = {}
+    scene.look(500)
+    assert scene.look().diagnosis.restart is Restart.YES
+    scene.time += 40
+    assert scene.look().diagnosis.restart is Restart.WAIT
 
 
 def test_an_expired_certificate_is_remembered_after_bbs_has_gone(world: Make) -> None:
