@@ -6,11 +6,14 @@ import base64
 import hashlib
 import hmac
 import logging
+import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
 import bcrypt
 import pytest
+import trustme
 
 from foundation.yamlfile import ConfigurationError
 from remediator.credentials import CHECKS_WAITING, Credentials, Scope, TooBusy
@@ -325,3 +328,27 @@ def test_replicas_with_the_same_credentials_have_the_same_secret(tmp_path: Path)
     assert Credentials(write(tmp_path, one)).secret != first
     only = write(tmp_path, "- {name: a, scopes: [view], certificate: {san: x}}")
     assert Credentials(only).secret != Credentials(only).secret, "nothing secret to make it of: a random one"
+
+
+def shake(context: ssl.SSLContext, end: socket.socket) -> None:
+    with context.wrap_socket(end, server_hostname="localhost") as connection:
+        connection.recv(1)  # until the other side has gone
+
+
+def test_the_certificate_of_a_real_connection(tmp_path: Path) -> None:
+    given = Credentials(write(tmp_path, "- {name: bob, scopes: [view], certificate: {san: bob@example.com}}"))
+    ca, stranger = trustme.CA(), trustme.CA()
+    for issuer, name in ((ca, "bob"), (stranger, None)):
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.verify_mode = ssl.CERT_OPTIONAL if issuer is ca else ssl.CERT_NONE
+        ca.issue_cert("localhost").configure_cert(server)
+        ca.configure_trust(server)
+        client = ssl.create_default_context()
+        ca.configure_trust(client)
+        issuer.issue_cert("bob@example.com").configure_cert(client)
+        near, far = socket.socketpair()
+        thread = threading.Thread(target=shake, args=(client, near))
+        thread.start()
+        with server.wrap_socket(far, server_side=True) as connection:
+            assert who(given, {"gunicorn.socket": connection}) == name, "one that was not verified is none"
+        thread.join()
