@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 LABEL = "remediate"
 """The alert's label that names the playbook."""
-MOST_LABELS, LONGEST_LABEL = 64, 1024
+MOST_LABELS, LONGEST_LABEL, MOST_BYTES = 64, 1024, 16 * 1024
 OLDEST, NEWEST = timedelta(days=7), timedelta(minutes=5)
 """An alert that began longer ago needs a person; one that begins later comes from a wrong clock."""
 RECORDED_AGAIN = timedelta(minutes=1)
@@ -140,6 +140,9 @@ class Intake:
         for name, value in alert.labels.items():
             if len(name) > LONGEST_LABEL or len(value) > LONGEST_LABEL:
                 return f"the label {name[:50]!r} is longer than {LONGEST_LABEL} characters"
+        size = sum(len(text.encode(errors="replace")) for pair in alert.labels.items() for text in pair)
+        if size > MOST_BYTES:
+            return f"its labels are {size} bytes, more than the {MOST_BYTES} that are kept of one"
         if not alert.fingerprint or len(alert.fingerprint) > 100 or not alert.fingerprint.isprintable():
             return "no usable fingerprint"
         return ""
@@ -186,7 +189,7 @@ class Intake:
             if ledger.open is not None:
                 same = ledger.open.name
                 result.append(Answer(alert.fingerprint, Outcome.DUPLICATE, str(Reason.RUNNING), "", same))
-                return ledger
+                return ledger.changed(resolved="") if ledger.resolved == alert.fingerprint else ledger
             refused = admit(ledger, config.policy, instant) or _out_of_time(alert, instant)
             if refused is not None:
                 text = refused.text
@@ -228,7 +231,7 @@ class Intake:
         now = instant.server
         wanted = None
         if refused.retry:
-            until = now + timedelta(seconds=site.section.retry_for)
+            until = max(now, refused.until or now) + timedelta(seconds=site.section.retry_for)
             wanted = Wanted(
                 foundation=site.name, playbook=playbook, trigger=trigger, reason=refused.reason, until=until
             )
@@ -251,6 +254,8 @@ class Intake:
             after = ledger
             if ledger.wanted is not None and ledger.wanted.trigger.fingerprint == alert.fingerprint:
                 after = after.changed(wanted=None)
+            if ledger.run is not None and ledger.run.trigger.fingerprint == alert.fingerprint:
+                after = after.changed(resolved=alert.fingerprint)
             pending = ledger.pending
             if pending is not None and pending.trigger.fingerprint == alert.fingerprint:
                 closed.append(pending.name)

@@ -226,6 +226,8 @@ class Ledger(_Part):
     run: Run | None = None
     last: Closed | None = None
     wanted: Wanted | None = None
+    resolved: str = ""
+    """Fingerprint of the alert that resolved while its run was under way: the run goes on, and is not tried again."""
     refusals: tuple[Refusal, ...] = ()
 
     def changed(self, **fields: object) -> Self:
@@ -282,7 +284,7 @@ def enqueue(
         trigger=trigger,
         at=now,
     )
-    return ledger.changed(next_n=ledger.next_n + 1, pending=entry, wanted=None), entry
+    return ledger.changed(next_n=ledger.next_n + 1, pending=entry, wanted=None, resolved=""), entry
 
 
 def claim(ledger: Ledger, holder: str, strategy: Strategy, approved_by: str | None, now: datetime) -> Ledger:

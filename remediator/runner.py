@@ -692,12 +692,15 @@ class Runner:
         self._site.trail.audit(decision, message, remediation=self.run.name, epoch=self._claim.epoch, **details)
 
 
-def copy_status(site: Site, name: str, status: dict[str, object]) -> bool:
-    """Write the story for people; it is repaired later where that fails now."""
+def copy_status(site: Site, name: str, status: dict[str, object], version: str | None = None) -> bool:
+    """Write the story for people; it is repaired later where that fails now.
+
+    `version`: only over that resourceVersion, as a repair must not overwrite what was written since.
+    """
     try:
-        site.remediations.write_status(name, status)
+        site.remediations.write_status(name, status, version)
     except KubeError as error:
-        if not isinstance(error, NotFound):
+        if not isinstance(error, (NotFound, Conflict)):
             logger.warning("the status of %s could not be written: %s", name, error, extra={"foundation": site.name})
         return False
     return True
