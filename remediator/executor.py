@@ -6,7 +6,9 @@ would be one more thing that can be wrong; `wake` makes it look at once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,25 +16,35 @@ from foundation.kube.errors import Conflict, KubeError, NotFound
 from remediator import ledger as ledgers
 from remediator.admission import Refused, admit
 from remediator.claim import Claim
+from remediator.config import PlaybookConfig
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
+from remediator.playbook import playbooks
 from remediator.runner import Runner, copy_status, tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import final_status, iso, spec_of, status_of
 from remediator.trail import remediation_reference
-from remediator.words import Mode, Phase, Strategy, stricter
+from remediator.words import Mode, Phase, Reason, Strategy, stricter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from foundation.kube.client import Json
     from remediator.admission import Instant
-    from remediator.config import PlaybookConfig
     from remediator.ledger import Ledger
     from remediator.site import Site
     from remediator.store import LedgerStore, Reading, Remediation
 
 logger = logging.getLogger(__name__)
+
+
+OTHERS = 3
+"""How many times longer a run of another name for the same target is left alone."""
+
+
+class _NotNow(Exception):  # noqa: N818
+    """This process cannot judge it now; another can, or this one later."""
 
 
 class _No(Exception):  # noqa: N818
@@ -46,8 +58,10 @@ class _No(Exception):  # noqa: N818
 class Executor:
     """Works for one foundation until `site.stopping` is set."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`sleep` is for the short pauses between two tries of a write, which SIGTERM must not turn into none."""
         self._site = site
+        self._sleep = sleep
         self._beat: tuple[str, int, int, str] | None = None
         self._beat_seen = 0.0
         self._problem = ""
@@ -65,7 +79,7 @@ class Executor:
         """One turn. What goes wrong is logged and counted; the next turn comes all the same."""
         try:
             self._turn()
-        except LayoutUnknown as error:
+        except (LayoutUnknown, _NotNow) as error:
             self._tell(str(error))
         except (KubeError, LedgerUnreadable, Busy) as error:
             self._site.trail.metrics.state_errors.inc()
@@ -100,36 +114,48 @@ class Executor:
         self._repair(objects, reading.ledger)
         run, pending = reading.ledger.run, reading.ledger.pending
         if run is not None:
-            if run.foundation == self._site.name and self._abandoned(reading.ledger, began):
+            if self._abandoned(reading.ledger, began) and run.playbook in playbooks():
                 self._take_over(store)
         elif pending is not None:
             if pending.foundation == self._site.name:
                 self._consider(store, reading, pending)
+            elif reading.instant.server >= self._last_call(pending):
+                self._close(store, pending, Phase.EXPIRED, f"no remediator of {pending.foundation} took it")
         else:
             self._beat = None
             self._invite(store, reading, objects)
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
-    def _abandoned(self, ledger: Ledger, now: float) -> bool:
-        """Whether the claim was given up, or nobody renewed it for its whole time while we watched."""
-        if not ledger.holder:
+    def _abandoned(self, ledger: Ledger, began: float) -> bool:
+        """Whether the claim was given up, or nobody renewed it for its whole time while we watched.
+
+        `began` is the boot time before the ledger was read. A run of another name for the same target, which may be
+        configured nowhere any more, is left to its own for three times as long.
+        """
+        mine = ledger.run is not None and ledger.run.foundation == self._site.name
+        if mine and not ledger.holder:
             return True
         beat = (ledger.run.name if ledger.run else "", ledger.epoch, ledger.beat, ledger.holder)
         if beat != self._beat:
-            self._beat, self._beat_seen = beat, now
+            self._beat, self._beat_seen = beat, self._site.boot()
             return False
-        return now - self._beat_seen > self._site.section.claim
+        return began - self._beat_seen > self._site.section.claim * (1 if mine else OTHERS)
 
     def _take_over(self, store: LedgerStore) -> None:
         seen = self._beat
+        mine: list[int] = []
 
         def change(ledger: Ledger, _: Instant) -> Ledger:
             run = ledger.run
+            if (ledger.holder, [ledger.epoch]) == (self._site.holder, mine):
+                return ledger  # it was written, and the answer was lost
             beat = (run.name if run else "", ledger.epoch, ledger.beat, ledger.holder)
             if ledger.holder and beat != seen:
                 raise Superseded("somebody else went on with the run")
-            return ledgers.take_over(ledger, self._site.holder)
+            taken = ledgers.take_over(ledger, self._site.holder)
+            mine[:] = [taken.epoch]
+            return taken
 
         began = self._site.boot()
         reading = store.swap(change)
@@ -139,8 +165,6 @@ class Executor:
             self._carry_out(store, reading, began)
 
     def _carry_out(self, store: LedgerStore, reading: Reading, began: float) -> None:
-        run = reading.ledger.run
-        found = self._site.playbook(run.playbook) if run else None
         claim = Claim(
             store,
             reading,
@@ -149,13 +173,11 @@ class Executor:
             boot=self._site.boot,
             sleep=self._sleep,
         )
-        if found is None:
-            raise Superseded("the playbook of the run is not configured here")
-        Runner(self._site, claim, *found).carry_out()
+        name = claim.run.playbook
+        # One that is configured no more deletes nothing more; what it began is seen to its end.
+        config, playbook = self._site.playbook(name) or (PlaybookConfig(mode=Mode.OFF), playbooks()[name])
+        Runner(self._site, claim, config, playbook).carry_out()
         self._site.wake.set()  # what waited behind it
-
-    def _sleep(self, seconds: float) -> None:
-        self._site.stopping.wait(seconds)
 
     # --- the queue ------------------------------------------------------------------------------------------------
 
@@ -171,6 +193,8 @@ class Executor:
             return
         config, _ = configured
         state = str(found.approval.get("state", ""))
+        # An answer from before the question was put is none, but for a no.
+        approved = state == "approved" and pending.phase is Phase.AWAITING_APPROVAL
         by = str(found.approval.get("by") or "somebody")
         if found.phase == Phase.EXPIRED:
             self._close(store, pending, Phase.EXPIRED, "nobody approved in time")
@@ -178,10 +202,14 @@ class Executor:
             self._close(store, pending, Phase.CANCELLED, f"rejected by {by}")
         elif refused := admit(reading.ledger, config.policy, reading.instant):
             self._refuse(store, pending, refused)
-        elif state != "approved" and self._needs_approval(pending, config):
+        elif not approved and self._needs_approval(pending, config):
             self._await(store, pending, found, reading)
         else:
-            self._claim(store, pending, config, by if state == "approved" else None)
+            self._claim(store, pending, config, found.uid, by if approved else None)
+
+    def _last_call(self, pending: Pending) -> datetime:
+        """Until when an entry under another name for this target is left to its own."""
+        return (pending.expires or pending.at) + timedelta(seconds=self._site.section.approval_expires)
 
     def _object_of(self, store: LedgerStore, pending: Pending) -> Remediation | None:
         """The entry's Remediation, made now where whoever queued it could not; None where it was deleted."""
@@ -194,6 +222,10 @@ class Executor:
         if found.deleting or (pending.uid is not None and found.uid != pending.uid):
             return None
         return found
+
+    def _forget_approval(self, found: Remediation) -> None:
+        if found.approval:
+            self._site.remediations.write_spec(found.name, {"approval": None}, found.version)
 
     @staticmethod
     def _needs_approval(pending: Pending, config: PlaybookConfig) -> bool:
@@ -215,7 +247,10 @@ class Executor:
                     "pods": tuple(map(str, diagnosis.pods_to_restart)) if diagnosis else (),
                 }
             )
-            store.swap(lambda ledger, _: _same(ledger, pending).changed(pending=entry))
+            self._forget_approval(found)
+            store.swap(
+                lambda ledger, _: ledger if ledger.pending == entry else _same(ledger, pending).changed(pending=entry)
+            )
             copy_status(self._site, pending.name, status_of(entry))
             self._site.trail.audit("awaiting_approval", entry.why, remediation=pending.name)
             self._site.trail.event(remediation_reference(pending.name, found.uid), "AwaitingApproval", entry.why)
@@ -228,15 +263,18 @@ class Executor:
                 return
             self._close(store, pending, Phase.EXPIRED, "nobody approved in time")
 
-    def _claim(self, store: LedgerStore, pending: Pending, config: PlaybookConfig, by: str | None) -> None:
+    def _claim(self, store: LedgerStore, pending: Pending, config: PlaybookConfig, uid: str, by: str | None) -> None:
         layout = self._site.lookout.layout
         strategy = config.strategy or (Strategy(layout.strategy) if layout else Strategy.ONE_BY_ONE)
 
         def change(ledger: Ledger, instant: Instant) -> Ledger:
+            if ledger.run is not None and (ledger.run.name, ledger.holder) == (pending.name, self._site.holder):
+                return ledger  # it was written, and the answer was lost
             _same(ledger, pending)
             if refused := admit(ledger, config.policy, instant):
                 raise _No(refused)
-            return ledgers.claim(ledger, self._site.holder, strategy, by, instant.server)
+            known = ledger.changed(pending=pending.model_copy(update={"uid": uid}))
+            return ledgers.claim(known, self._site.holder, strategy, by, instant.server)
 
         began = self._site.boot()
         try:
@@ -244,26 +282,24 @@ class Executor:
         except _No as no:
             self._refuse(store, pending, no.refused)
             return
-        uid = self._site.remediations.get(pending.name).uid
-        run = reading.ledger.run
         self._site.trail.audit("claimed", "the run begins", remediation=pending.name, epoch=reading.ledger.epoch)
-        if run is not None and run.uid is None:
-            reading = store.swap(lambda ledger, _: self._with_uid(ledger, reading.ledger.epoch, uid))
         self._carry_out(store, reading, began)
 
-    def _with_uid(self, ledger: Ledger, epoch: int, uid: str) -> Ledger:
-        run = ledgers.held(ledger, self._site.holder, epoch)
-        return ledgers.with_run(ledger, run.model_copy(update={"uid": uid}))
-
     def _refuse(self, store: LedgerStore, pending: Pending, refused: Refused) -> None:
-        """Close the entry; what ends by itself is tried again then."""
+        """Close the entry; what ends by itself is tried again then.
+
+        A clock that differs is no fault of the request: it stays for a replica that can judge it.
+        """
+        if refused.reason is Reason.CLOCK:
+            raise _NotNow(refused.text)
 
         def change(ledger: Ledger, instant: Instant) -> Ledger:
             _same(ledger, pending)
             after = self._closed(ledger, Phase.CANCELLED, refused.text, instant)
             wanted = None
             if refused.retry and pending.trigger.fingerprint:
-                until = instant.server + timedelta(seconds=self._site.section.retry_for)
+                ends = max(instant.server, refused.until or instant.server)
+                until = ends + timedelta(seconds=self._site.section.retry_for)
                 wanted = Wanted(
                     foundation=pending.foundation,
                     playbook=pending.playbook,
@@ -305,7 +341,8 @@ class Executor:
     def _is_by_hand(self, found: Remediation, ledger: Ledger) -> bool:
         known = {request.name for request in (ledger.open, ledger.last and ledger.last.request) if request}
         mine = found.foundation == self._site.name and not found.deleting
-        return mine and found.phase in ("", Phase.PENDING) and found.name not in known
+        ours = _was_queued(found, ledger, self._site.ledger.name)
+        return mine and not ours and found.phase in ("", Phase.PENDING) and found.name not in known
 
     def _adopt(self, store: LedgerStore, found: Remediation) -> None:
         """A Remediation that no intake made gets the full admission, like any other."""
@@ -315,6 +352,7 @@ class Executor:
             copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": message})
             return
         config, _ = configured
+        self._forget_approval(found)
         try:
             asked = Mode(str(found.spec.get("mode", Mode.AUTO)))
         except ValueError:
@@ -335,9 +373,15 @@ class Executor:
             store.swap(change)
         except _No as no:
             refused = no.refused
+            if refused.reason is Reason.CLOCK:
+                raise _NotNow(refused.text) from None
             store.swap(
                 lambda ledger, instant: ledgers.refuse(
-                    ledger, refused.reason, f"{found.name}: {refused.text}", fingerprint="", now=instant.server
+                    ledger.changed(next_n=max(ledger.next_n, found.number + 1)),
+                    refused.reason,
+                    f"{found.name}: {refused.text}",
+                    fingerprint="",
+                    now=instant.server,
                 )
             )
             copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": refused.text})
@@ -373,22 +417,23 @@ class Executor:
         last = ledger.last
         found = objects.get(last.request.name) if last else None
         if last and found and found.phase != last.phase and found.uid == (last.request.uid or found.uid):
-            copy_status(self._site, found.name, final_status(last))
+            copy_status(self._site, found.name, final_status(last), found.version)
         known = {request.name for request in (ledger.open, last and last.request) if request}
         for found in objects.values():
             if found.foundation != self._site.name or found.name in known:
                 continue
-            if found.phase in (Phase.RUNNING, Phase.AWAITING_APPROVAL):
+            late = found.phase in ("", Phase.PENDING) and _was_queued(found, ledger, self._site.ledger.name)
+            if late or found.phase in (Phase.RUNNING, Phase.AWAITING_APPROVAL):
                 message = "the ledger does not know of this run: closed without knowing how it ended"
                 ended: Json = {"phase": str(Phase.CANCELLED), "message": message, "step": "", "holder": ""}
-                copy_status(self._site, found.name, ended)
+                copy_status(self._site, found.name, ended, found.version)
         entry = ledger.pending
         found = objects.get(entry.name) if entry else None
         if entry is None or found is None or found.phase == Phase.EXPIRED:
             return
         expires = iso(entry.expires) if entry.expires else None
         if (found.phase, found.status.get("expires")) != (str(entry.phase), expires):
-            copy_status(self._site, entry.name, status_of(entry))
+            copy_status(self._site, entry.name, status_of(entry), found.version)
 
     def _prune(self, objects: dict[str, Remediation]) -> None:
         """Remove the oldest ended ones; no limit depends on them."""
@@ -399,7 +444,13 @@ class Executor:
         ]
         ended.sort(key=lambda found: (str(found.metadata.get("creationTimestamp", "")), found.number))
         for found in _beyond(ended, self._site.section.keep):
-            self._site.remediations.delete(found)
+            with contextlib.suppress(NotFound, Conflict):  # another replica was first
+                self._site.remediations.delete(found)
+
+
+def _was_queued(found: Remediation, ledger: Ledger, target: str) -> bool:
+    """Whether an intake made this object: its number was drawn, so that its request stood in the ledger once."""
+    return found.target == target and 0 < found.number < ledger.next_n
 
 
 def _beyond(ended: Sequence[Remediation], keep: int) -> Sequence[Remediation]:
@@ -407,7 +458,7 @@ def _beyond(ended: Sequence[Remediation], keep: int) -> Sequence[Remediation]:
 
 
 def _same(ledger: Ledger, pending: Pending) -> Ledger:
-    """The ledger, if its queue still holds this entry. Raises Superseded."""
-    if ledger.pending is None or ledger.pending.name != pending.name:
-        raise Superseded(f"{pending.name} is no longer in the queue")
+    """The ledger, if its queue still holds this entry, unchanged. Raises Superseded."""
+    if ledger.pending != pending:
+        raise Superseded(f"{pending.name} is no longer in the queue as it was")
     return ledger

@@ -51,11 +51,14 @@ def _answer(site: Site, name: str, by: str, version: str, state: str) -> Remedia
         found = site.remediations.get(name)
     except NotFound:
         raise Refusal(404, f"there is no Remediation {name}") from None
+    pending = site.ledger.read().ledger.pending
     told = site.client.answer_date()
     if found.foundation != site.name:
         raise Refusal(404, f"there is no Remediation {name} of {site.name}")
     if found.phase != Phase.AWAITING_APPROVAL or found.approval.get("state"):
         raise Refusal(409, f"{name} awaits no approval: it is {found.phase or 'not looked at yet'}")
+    if pending is None or pending.name != name:
+        raise Refusal(409, f"{name} is no longer waiting: look again")
     if found.version != version:
         raise Refusal(409, f"{name} has changed since it was shown: look again")
     if told is None:
@@ -79,11 +82,16 @@ def acknowledge(site: Site, name: str, by: str, reason: str) -> None:
     """Close the breaker. `name` is the Remediation that opened it, or the foundation where it was no Remediation."""
     text = _reason(reason)
 
+    tried: list[Ledger] = []  # an answer that was lost is no reason to say no
+
     def change(ledger: Ledger, _: Instant) -> Ledger:
+        if ledger.breaker is None and tried:
+            return ledger
         if ledger.breaker is None:
             raise Refusal(409, f"nothing waits to be acknowledged for {site.name}")
         if ledger.breaker.remediation not in ("", name) and name != site.name:
             raise Refusal(409, f"it is {ledger.breaker.remediation} that waits to be acknowledged")
+        tried.append(ledger)
         return ledgers.acknowledge(ledger)
 
     reading = site.ledger.swap(change)
@@ -120,10 +128,14 @@ def pause(site: Site, by: str, reason: str, seconds: float | None = None) -> Pau
 
 def resume(site: Site, by: str) -> None:
     """End the pause."""
+    tried: list[Ledger] = []
 
     def change(ledger: Ledger, instant: Instant) -> Ledger:
+        if ledger.pause is None and tried:
+            return ledger
         if ledger.paused(instant.server) is None:
             raise Refusal(409, f"{site.name} is not paused")
+        tried.append(ledger)
         return ledger.changed(pause=None)
 
     site.ledger.swap(change)

@@ -98,6 +98,8 @@ class LedgerStore:
             except Conflict:
                 broken = None
             except NotFound as error:
+                if not reading.version:
+                    raise  # it is the namespace that is not there
                 raise Superseded(f"the ledger {self.name} was deleted") from error
             except (Unreachable, ServerError, TooManyRequests) as error:
                 # It may have been written: only reading again can tell. Once; then the caller decides.

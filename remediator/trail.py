@@ -109,7 +109,10 @@ class Trail:
             "lastTimestamp": now,
             "count": 1,
         }
-        self._pool.submit(self._send, body)
+        try:
+            self._pool.submit(self._send, body)
+        except RuntimeError:  # the process ends: what is under way is finished all the same
+            logger.warning("an Event was not sent any more: %s", message, extra={"foundation": self._foundation})
 
     def _send(self, body: Json) -> None:
         try:
