@@ -833,6 +833,8 @@ def test_the_first_error_of_a_ruby_hash(text: str, error: RubyError) -> None:
         (b'{"log":"x\\n","stream":"stdout"}', Unwrapped(b"x", wrapper="docker")),
         (b'{"log":"x"}', Unwrapped(b"x", wrapper="docker", partial=True)),
         (b'{"log":"x\\n', Unwrapped(b"x", wrapper="docker", partial=True)),
+        (b'{"log":"a\tb\\n"}', Unwrapped(b"a\tb", wrapper="docker")),
+        (b'{"log":"bad \\q\\n"}', Unwrapped(rb"bad \q\n", wrapper="docker", partial=True)),
         (b'y {"log":"x\\n"}', Unwrapped(b'y {"log":"x\\n"}')),
         (b"\x1b[0m\x1b[31mx\x1b[0m", Unwrapped(b"x")),
         (b"x\x1b[0m\r\n\x1b[0m\n", Unwrapped(b"x")),
