@@ -839,6 +839,10 @@ def test_the_first_error_of_a_ruby_hash(text: str, error: RubyError) -> None:
         (b"\x1b[0m\x1b[31mx\x1b[0m", Unwrapped(b"x")),
         (b"x\x1b[0m\r\n\x1b[0m\n", Unwrapped(b"x")),
         (b"x \x1b[0m y", Unwrapped(b"x \x1b[0m y")),
+        (b"xX\r\n", Unwrapped(b"xX")),
+        (b"x\x1b[0;11;22;33;44m", Unwrapped(b"x")),
+        (b"x\x1b[0;11;22;33;444m", Unwrapped(b"x\x1b[0;11;22;33;444m")),
+        (b"[pod/\xff/logs] x", Unwrapped(b"x", pod="\ufffd", wrapper="kubectl-prefix")),
         (b'{"a":1}\x1b[0m\n', Unwrapped(b'{"a":1}')),
     ],
 )
