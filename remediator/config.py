@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -11,10 +12,11 @@ from foundation.config import FoundationConfig, LocalPath, Part, ProbeConfig, Sw
 from foundation.durations import Duration, PositiveDuration
 from foundation.yamlfile import load
 from remediator.admission import Limit, Policy
-from remediator.playbook import Playbook, Steps, playbooks
+from remediator.playbook import PLAYBOOKS, Playbook, Steps
 from remediator.words import PLAYBOOK, Mode, Strategy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -76,12 +78,16 @@ class RemediatorSection(Part):
     @model_validator(mode="after")
     def _know_the_playbooks(self) -> Self:
         for name in self.playbooks:
-            self.playbook(name)
+            self._with_changes(name)
         return self
 
-    def playbook(self, name: str) -> Playbook:
-        """The playbook with this configuration's parameters. Raises ValueError, one line."""
-        known = playbooks()
+    @cached_property
+    def books(self) -> Mapping[str, Playbook]:
+        """The configured playbooks with this configuration's parameters."""
+        return {name: self._with_changes(name) for name in self.playbooks}
+
+    def _with_changes(self, name: str) -> Playbook:
+        known = PLAYBOOKS
         if name not in known:
             raise ValueError(f"playbooks: there is no playbook {name!r}, only {', '.join(known)}")
         found = known[name]

@@ -18,7 +18,7 @@ from remediator.admission import Refused, admit
 from remediator.claim import Claim
 from remediator.config import PlaybookConfig
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
-from remediator.playbook import playbooks
+from remediator.playbook import PLAYBOOKS
 from remediator.runner import Runner, copy_status, tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
@@ -114,7 +114,7 @@ class Executor:
         self._repair(objects, reading.ledger)
         run, pending = reading.ledger.run, reading.ledger.pending
         if run is not None:
-            if self._abandoned(reading.ledger, began) and run.playbook in playbooks():
+            if self._abandoned(reading.ledger, began) and run.playbook in PLAYBOOKS:
                 self._take_over(store)
         elif pending is not None:
             if pending.foundation == self._site.name:
@@ -175,7 +175,7 @@ class Executor:
         )
         name = claim.run.playbook
         # One that is configured no more deletes nothing more; what it began is seen to its end.
-        config, playbook = self._site.playbook(name) or (PlaybookConfig(mode=Mode.OFF), playbooks()[name])
+        config, playbook = self._site.playbook(name) or (PlaybookConfig(mode=Mode.OFF), PLAYBOOKS[name])
         Runner(self._site, claim, config, playbook).carry_out()
         self._site.wake.set()  # what waited behind it
 

@@ -97,6 +97,7 @@ def acknowledge(site: Site, name: str, by: str, reason: str) -> None:
     reading = site.ledger.swap(change)
     at = iso(reading.instant.server)
     site.trail.audit("acknowledged", f"by {by}: {text}", remediation=name, by=by)
+    site.wake.set()
     if name == site.name:
         return
     try:
@@ -105,7 +106,6 @@ def acknowledge(site: Site, name: str, by: str, reason: str) -> None:
         site.trail.event(remediation_reference(name, found.uid), "Acknowledged", f"by {by}: {text}")
     except KubeError as error:  # it may be deleted; what counts is the ledger
         site.trail.audit("acknowledged", f"not written to the Remediation: {error}", remediation=name)
-    site.wake.set()
 
 
 def pause(site: Site, by: str, reason: str, seconds: float | None = None) -> Pause:

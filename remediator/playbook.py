@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import yaml
 from pydantic import Field
@@ -79,12 +80,15 @@ class Playbook:
     """The steps as written, for a configuration to replace single values."""
 
 
-def playbooks() -> Mapping[str, Playbook]:
-    """All that the program knows, by name."""
+def _read() -> Mapping[str, Playbook]:
     found = {}
     for file in resources.files("remediator.playbooks").iterdir():
         if file.name.endswith(".yaml"):
             read = yaml.safe_load(file.read_text(encoding="utf-8"))
             steps = Steps.model_validate(read["steps"])
             found[read["name"]] = Playbook(read["name"], read["title"], steps, read["steps"])
-    return found
+    return MappingProxyType(found)
+
+
+PLAYBOOKS: Final = _read()
+"""All that the program knows, by name."""

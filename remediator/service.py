@@ -92,7 +92,7 @@ class Remediator:
         lookout = Lookout(
             foundation, self.config.probe, client=client, resolver=self._resolver, boot=self._boot, wall=self.wall
         )
-        lines = max((section.playbook(name).steps.evidence.log_lines for name in section.playbooks), default=0)
+        lines = max((book.steps.evidence.log_lines for book in section.books.values()), default=0)
         return Site(
             config=foundation,
             section=section,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from remediator.config import load_config
@@ -25,9 +27,19 @@ class Running:
 
     def __init__(self, config: RemediatorConfig, credentials: Credentials, wall: Callable[[], float]) -> None:
         from remediator.service import Remediator
+        from remediator.snapshot import register
         from remediator.web.app import create_app
 
         self._remediator = Remediator(config, wall=wall)
+        release = version("stager-medic")
+        register(
+            self._remediator.registry,
+            self._remediator.metrics,
+            self._remediator.executors,
+            tuple(config.remediator.playbooks),
+            version=release,
+            revision=os.environ.get("STAGER_REVISION", ""),
+        )
         self.wsgi: WSGIApplication = create_app(
             self._remediator.sites,
             self._remediator.intake,
@@ -36,6 +48,7 @@ class Running:
             self._remediator.executors,
             ready=self._remediator.unready,
             wall=wall,
+            version=release,
         )
         self._remediator.start()
 

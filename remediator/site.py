@@ -72,4 +72,4 @@ class Site:
     def playbook(self, name: str) -> tuple[PlaybookConfig, Playbook] | None:
         """A playbook with what the configuration allows it; None where it is not configured."""
         config = self.section.playbooks.get(name)
-        return None if config is None else (config, self.section.playbook(name))
+        return None if config is None else (config, self.section.books[name])

@@ -1,8 +1,8 @@
 """TLS and passwords in front of the pages, in the `web.yml` format of Prometheus' own exporters (exporter-toolkit).
 
 Supported: `tls_server_config` with cert_file, key_file, client_ca_file, client_auth_type (NoClientCert,
-RequireAndVerifyClientCert) and min_version (TLS12, TLS13), and `basic_auth_users` with bcrypt hashes. Every other key
-is refused rather than ignored: a front less closed than its file says is worse than one that does not start.
+VerifyClientCertIfGiven, RequireAndVerifyClientCert) and min_version (TLS12, TLS13), and `basic_auth_users` with bcrypt
+hashes. Every other key is refused rather than ignored: a front less closed than its file says is worse than one that does not start.
 
 The file and the certificates are looked at again on every connection and request; a new version that is wrong leaves
 the old one in force and is logged once. Only turning TLS itself on or off needs a new start. Other than in
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _COSTS = range(4, 16)  # a check at 15 takes about two seconds already
 _VERSIONS = MappingProxyType({"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3})
-_CLIENT_AUTH = ("NoClientCert", "RequireAndVerifyClientCert")
+_CLIENT_AUTH = ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 _OPEN = frozenset({"/livez", "/readyz"})
 """Without a password. Exactly these: what they answer must name nothing."""
 _CACHED = 100
@@ -63,6 +63,7 @@ class TlsSettings:
     key_file: Path
     client_ca_file: Path | None = None
     require_client: bool = False
+    """Whether a client without a certificate is turned away; with a CA, one that is given is verified in any case."""
     min_version: str = "TLS12"
 
 
@@ -165,20 +166,21 @@ class _Reader:
         version = given.get("min_version") or "TLS12"
         if version not in _VERSIONS:
             self._problem(found["min_version"], f"{where}.min_version", f"one of {', '.join(_VERSIONS)}")
-        require = client_auth == "RequireAndVerifyClientCert"
-        if require and "client_ca_file" not in given:
-            self._problem(node, where, "client_auth_type RequireAndVerifyClientCert needs client_ca_file")
-        if not require and "client_ca_file" in given:
+        verify = client_auth in _CLIENT_AUTH[1:]
+        if verify and "client_ca_file" not in given:
+            self._problem(node, where, f"client_auth_type {client_auth} needs client_ca_file")
+        if not verify and "client_ca_file" in given:
             self._problem(
                 found["client_ca_file"],
                 f"{where}.client_ca_file",
-                "would not be used: set client_auth_type to RequireAndVerifyClientCert",
+                "would not be used: set client_auth_type to VerifyClientCertIfGiven or RequireAndVerifyClientCert",
             )
         if self._problems:
             return None
         base = self._path.parent
-        ca = base / given["client_ca_file"] if require else None
-        return TlsSettings(base / given["cert_file"], base / given["key_file"], ca, require, version)
+        ca = base / given["client_ca_file"] if verify else None
+        required = client_auth == "RequireAndVerifyClientCert"
+        return TlsSettings(base / given["cert_file"], base / given["key_file"], ca, required, version)
 
     def _users(self, node: yaml.Node) -> dict[str, str]:
         users: dict[str, str] = {}
@@ -228,7 +230,7 @@ def _context(tls: TlsSettings, path: Path) -> ssl.SSLContext:
             raise WebConfigError(
                 [f"{path}: tls_server_config: client_ca_file {tls.client_ca_file}: {_reason(error)}"]
             ) from None
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if tls.require_client else ssl.CERT_OPTIONAL
     return context
 
 

@@ -109,7 +109,7 @@ def _playbook(site: Site, name: str, reading: Reading | None) -> PlaybookView:
         ends = ends if reading.instant.server < ends else None
     return PlaybookView(
         name=name,
-        title=site.section.playbook(name).title,
+        title=site.section.books[name].title,
         mode=config.mode,
         strategy=str(config.strategy or "the layout's own"),
         max_pods=min(config.max_pods, site.config.max_pods),
