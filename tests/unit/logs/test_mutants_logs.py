@@ -791,6 +791,9 @@ V3 = '{"errors"=>[{"detail"=>"d", "title"=>"CF-A", "code"=>12}]}'
         ('{"a"=>["]", "}"], "code"=>3}', RubyError(None, None, 3, None)),
         ('{"a"=>[], "b"=>{}, "c"=>nil, "code"=>3}', RubyError(None, None, 3, None)),
         ('{"a"=>[1, "code"=>3}', RubyError()),
+        ('{"a"=>, "code"=>3}', RubyError()),
+        ('{"description"=>"a\\\nb", "x"=>1}', RubyError("v2", None, None, "a\nb")),
+        ('{"a"=>["\\\n"], "code"=>3}', RubyError(None, None, 3, None)),
         ('{"a"=>[[1], [2]], "code"=>3}', RubyError(None, None, 3, None)),
         (
             '{"description"=>"a\\nb\\te\\"f\\\\g\\eh\\#{i}", "x"=>1}',
