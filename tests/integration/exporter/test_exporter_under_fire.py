@@ -149,7 +149,7 @@ def test_a_start_that_cannot_be_is_told_without_a_traceback(cluster: Cluster, tm
     assert started.done.returncode == 3
     assert "Traceback" not in started.done.stderr
     told = [json.loads(line)["message"] for line in started.lines]
-    assert any("the exporter cannot start: foundation" in line and "none" in line for line in told), told
+    assert any("it cannot start: foundation" in line and "none" in line for line in told), told
 
 
 def test_a_broken_web_yml_is_told_with_its_place(cluster: Cluster, tmp_path: Path) -> None:
