@@ -130,6 +130,7 @@ class FoundationConfig(Part):
     settle: Duration = 120.0
     database: DatabaseConfig | None = None
     exec: Switch = False
+    """May run `nc` and `tail` in api pods, and `nc` to the database in a BBS pod while nothing serves."""
     max_pods: Whole = Field(default=5, ge=1, le=50)
 
 

@@ -106,6 +106,10 @@ class Tools(Protocol):
         """Whether BBS can be reached from inside an api pod."""
         ...
 
+    def from_bbs_pod(self, pods: Sequence[PodSeen], layout: Layout) -> tuple[InnerDatabase, str]:
+        """Whether the database can be reached from inside a BBS pod."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PodLook:
@@ -263,6 +267,7 @@ class Observer:
         rollout, rollout_text = self._rollout(layout, looked, statefulsets)
         if statefulsets is None and rollout_text:
             problems["statefulsets"] = rollout_text
+        inner_job = self._executor.submit(self._inner, layout, looked, needed=not serving)
         witness = self._witness(layout, looked, needed=not serving or any(not result.ok for result in service))
         signals, seen = self._signals(
             layout,
@@ -271,6 +276,7 @@ class Observer:
             rollout=(rollout, rollout_text),
             database=(database, database_text),
             witness=witness,
+            inner=inner_job.result(),
         )
         observation = Observation(words, signals, MappingProxyType(seen))
         first = diagnose(observation)
@@ -351,7 +357,7 @@ class Observer:
         if config.kind == "none":
             return Database.NONE, "", None
         if not needed:
-            self._database = None
+            # What was heard is kept: asked again within the interval, nothing newer will be had.
             return Database.UNKNOWN, "it is not asked while a BBS serves", None
         result = self._tools.database()
         if result is not None:
@@ -369,6 +375,7 @@ class Observer:
         rollout: tuple[bool | None, str],
         database: tuple[Database, str],
         witness: tuple[Witness, str],
+        inner: tuple[InnerDatabase, str],
     ) -> tuple[Signals, dict[str, str]]:
         age = self._cluster.age()
         fresh = age is not None and age <= FRESH and not self._cluster.problem()
@@ -384,6 +391,7 @@ class Observer:
             "database": database[1],
             "api_pods": api_text,
             "probe_from_api_pod": witness[1],
+            "database_from_bbs_pod": inner[1],
             "service_probe": interpret.probe_text(next((r for r in service if not r.ok), service[0]))
             if service
             else "",
@@ -407,8 +415,7 @@ class Observer:
             locket=interpret.locket_word(
                 lockets, colocated=colocated, pods=sum(pod.role == "locket" for pod in looked) if fresh else None
             ),
-            # Always, as said in docs/verdicts.md: the configuration allows a look into api pods, not into BBS pods.
-            database_from_bbs_pod=InnerDatabase.WAIVED,
+            database_from_bbs_pod=inner[0],
             # Never seen one, and nothing listens: then no BBS is left that a restart could end.
             last_certificate_expired=certificate is not None and certificate.not_after <= self._wall(),
             depth=self._config.bbs.depth,
@@ -435,6 +442,17 @@ class Observer:
             # It is a bare connection, and a pod that we see accept one may be what it reached.
             return Witness.WAIVED, text
         return word, text
+
+    def _inner(self, layout: Layout, looked: Sequence[PodLook], *, needed: bool) -> tuple[InnerDatabase, str]:
+        """The database as a BBS pod sees it: pods that are cut off from it look like a stuck Locket from outside."""
+        if not self._config.exec or not needed:
+            return InnerDatabase.WAIVED, ""
+        running = [pod.seen for pod in looked if pod.role == "bbs" and pod.state in (PodState.READY, PodState.CRASH)]
+        if running:
+            return self._tools.from_bbs_pod(running, layout)
+        if self._config.database is None or self._config.database.kind == "none":
+            return InnerDatabase.WAIVED, ""
+        return InnerDatabase.UNKNOWN, "no BBS pod runs"
 
     def _pod(self, layout: Layout, pod: PodLook) -> Pod:
         """One pod in words."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from foundation.kube.errors import KubeError
 from foundation.kube.exec import run
-from foundation.observation import Witness
+from foundation.observation import InnerDatabase, Witness
 from foundation.probes.bbs import probe
 from foundation.probes.credentials import Credentials
 from foundation.probes.database import DatabasePacer, probe_database
@@ -53,6 +53,7 @@ class ProbeTools:
         self._pacer = DatabasePacer(monotonic, interval)
         self._turned_away: ProbeResult | None = None
         self._witness: tuple[float, tuple[Witness, str]] | None = None
+        self._inner: tuple[float, tuple[InnerDatabase, str]] | None = None
 
     def bbs(self, target: Target) -> ProbeResult:
         """BBS at a Service or a pod, to the configured depth."""
@@ -110,20 +111,39 @@ class ProbeTools:
         now = self._monotonic()
         if self._witness and now - self._witness[0] < WITNESS_INTERVAL:
             return self._witness[1]
+        code, text = self._nc(pods, next(iter(layout.roles.api.containers), ""), host, port)
+        found = ({0: Witness.OK, 1: Witness.FAIL}.get(code, Witness.UNKNOWN), text)
+        self._witness = (now, found)
+        return found
+
+    def from_bbs_pod(self, pods: Sequence[PodSeen], layout: Layout) -> tuple[InnerDatabase, str]:
+        """`nc` to the database from the first of these BBS pods; what cannot be run is not known.
+
+        As seldom as the database is asked from here, and its answer stands meanwhile: MySQL counts connections without
+        a login against the host that they come from. That it accepts does not show that it would answer.
+        """
+        config = self._config.database
+        if config is None or config.kind == "none":
+            return InnerDatabase.WAIVED, ""
+        now = self._monotonic()
+        if self._inner and now - self._inner[0] < config.interval:
+            return self._inner[1]
+        code, text = self._nc(pods, next(iter(layout.roles.bbs.containers), ""), *config.address)
+        found = ({0: InnerDatabase.UP, 1: InnerDatabase.DOWN}.get(code, InnerDatabase.UNKNOWN), text)
+        # What could not be run has not touched the database, and may be possible the next time.
+        self._inner = (now, found) if found[0] is not InnerDatabase.UNKNOWN else None
+        return found
+
+    def _nc(self, pods: Sequence[PodSeen], container: str, host: str, port: int) -> tuple[int, str]:
+        """The exit status of `nc` in the first of these pods, -1 where there is none, and its last line."""
         pod = min(pods, key=lambda item: item.name)
-        container = next(iter(layout.roles.api.containers), "")
         command = ["nc", "-zv", "-w", "5", host, str(port)]
         try:
             result = run(
                 self._client, pod.namespace, pod.name, container, command, timeout=self._timeout + 5, max_output=4096
             )
         except KubeError as error:
-            found = (Witness.UNKNOWN, str(error))
-        else:
-            words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
-            said = one_line(words[-1]) if words else result.problem or "no output"
-            text = f"{pod.name}: nc {host} {port}: {said}"
-            known = {0: Witness.OK, 1: Witness.FAIL}
-            found = (known.get(-1 if result.exit_code is None else result.exit_code, Witness.UNKNOWN), text)
-        self._witness = (now, found)
-        return found
+            return -1, str(error)
+        words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+        said = one_line(words[-1]) if words else result.problem or "no output"
+        return -1 if result.exit_code is None else result.exit_code, f"{pod.name}: nc {host} {port}: {said}"

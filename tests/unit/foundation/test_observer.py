@@ -15,7 +15,7 @@ from foundation.config import BbsConfig, DatabaseConfig, FoundationConfig, Probe
 from foundation.diagnosis import Restart, Verdict, diagnose
 from foundation.history import History
 from foundation.layout import Layout, override
-from foundation.observation import Database, Locket, Observation, PodProbe, ServiceProbe, Witness
+from foundation.observation import Database, InnerDatabase, Locket, Observation, PodProbe, ServiceProbe, Witness
 from foundation.observer import Look, Observer, service_target_of
 from foundation.pods import Container, PodSeen, StatefulSetSeen
 from foundation.probes.result import Cause, Certificate, ProbeResult, Stage, Target
@@ -90,6 +90,8 @@ class FakeTools:
     asked: list[Target] = field(default_factory=list)
     sql_asked: int = 0
     witness_asked: int = 0
+    inner: tuple[InnerDatabase, str] = (InnerDatabase.UP, "nc from a BBS pod")
+    inside: list[str] = field(default_factory=list)
 
     def bbs(self, target: Target) -> ProbeResult:
         self.asked.append(target)
@@ -107,6 +109,10 @@ class FakeTools:
     def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
         self.witness_asked += 1
         return self.witness
+
+    def from_bbs_pod(self, pods: Sequence[PodSeen], layout: Layout) -> tuple[InnerDatabase, str]:
+        self.inside = [pod.name for pod in pods]
+        return self.inner
 
 
 SERVICE = ("diego-api.cf.svc.cluster.local", 8889)
@@ -420,6 +426,56 @@ def test_a_bare_connection_from_an_api_pod_proves_nothing_beside_a_pod_that_acce
     assert (look.observation.signals.probe_from_api_pod is Witness.WAIVED) is accepts
     sentence = "From an api pod, something accepts connections, which a BBS that does not serve may do: nc."
     assert (sentence in look.diagnosis.evidence) is accepts
+
+
+@pytest.mark.parametrize(
+    ("inner", "verdict", "restart"),
+    [
+        (InnerDatabase.DOWN, Verdict.DATABASE_DOWN, Restart.NO),
+        (InnerDatabase.UNKNOWN, Verdict.UNKNOWN, Restart.NO),
+        (InnerDatabase.UP, Verdict.LOCKET_HUNG, Restart.YES),
+    ],
+)
+def test_pods_that_are_cut_off_from_the_database_are_not_restarted(
+    world: Make, inner: InnerDatabase, verdict: Verdict, restart: Restart
+) -> None:
+    scene = world(exec=True)
+    scene.tools.witness = (Witness.FAIL, "refused")
+    scene.look()
+    assert scene.tools.inside == []
+    scene.tools.says = {("10.0.0.1", 8891): SILENT, ("10.0.0.2", 8891): SILENT}
+    scene.tools.inner = (inner, "nc from a BBS pod")
+    scene.look(500)
+    look = scene.look()
+    assert scene.tools.inside == ["diego-api-0", "diego-api-1"]
+    assert (look.diagnosis.verdict, look.diagnosis.restart) == (verdict, restart)
+    assert any(sentence.endswith(": nc from a BBS pod.") for sentence in look.diagnosis.evidence)
+
+
+def test_the_look_from_a_bbs_pod_is_waived_only_on_purpose(world: Make) -> None:
+    scene = world(exec=False)
+    scene.tools.says = {}
+    assert scene.look().observation.signals.database_from_bbs_pod is InnerDatabase.WAIVED
+    scene = world(exec=True)
+    scene.tools.says = {}
+    scene.cluster.found = tuple(replace(item, phase="Pending", ready=False) for item in PODS)
+    look = scene.look()
+    assert look.observation.signals.database_from_bbs_pod is InnerDatabase.UNKNOWN
+    assert look.observation.seen["database_from_bbs_pod"] == "no BBS pod runs"
+    scene = world(exec=True, database=None)
+    scene.tools.says = {}
+    scene.cluster.found = tuple(replace(item, phase="Pending", ready=False) for item in PODS)
+    assert scene.look().observation.signals.database_from_bbs_pod is InnerDatabase.WAIVED
+
+
+def test_an_answer_of_the_database_outlives_a_moment_of_service(world: Make) -> None:
+    scene = world()
+    scene.tools.says = {}
+    scene.look()
+    scene.tools.says = WELL
+    assert scene.look().observation.signals.database is Database.UNKNOWN
+    scene.tools.says, scene.tools.sql = {}, None  # within its interval it is not asked again
+    assert scene.look().observation.signals.database is Database.UP
 
 
 def test_a_separate_locket(world: Make) -> None:

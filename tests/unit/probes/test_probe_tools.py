@@ -237,3 +237,46 @@ class TestWitness:
         assert len(api.seen) == 1
         clock.now = WITNESS_INTERVAL
         assert self.ask(made)[0] is Witness.FAIL
+
+
+class TestDatabaseFromABbsPod:
+    BBS = (PodSeen("cf", "diego-api-1", "u1", "1"), PodSeen("cf", "diego-api-0", "u0", "1"))
+    PATH = "/api/v1/namespaces/cf/pods/diego-api-0/exec"
+    SQL = DatabaseConfig(kind="postgresql", host="db.cf")
+
+    @pytest.mark.parametrize(
+        ("answer", "word", "text"),
+        [
+            (websocket([frame(2, b"succeeded!"), frame(3, exec_status(0))]), InnerDatabase.UP, "succeeded!"),
+            (websocket([frame(2, b"timed out"), frame(3, exec_status(1))]), InnerDatabase.DOWN, "5432: timed out"),
+            (websocket([frame(3, exec_status(127))]), InnerDatabase.UNKNOWN, "nc db.cf 5432: no output"),
+            (websocket([], then="end"), InnerDatabase.UNKNOWN, "no exchange with"),
+            (status(403, "Forbidden", "no"), InnerDatabase.UNKNOWN, "cannot get pods/exec diego-api-0"),
+        ],
+    )
+    def test_what_nc_says_from_the_first_bbs_pod(
+        self, make: Maker, api: ScriptedApi, answer: Answer, word: InnerDatabase, text: str
+    ) -> None:
+        api.on("GET", self.PATH, answer)
+        found = make(self.SQL).from_bbs_pod(self.BBS, LAYOUT)
+        assert found[0] is word, found
+        assert text in found[1]
+        assert api.seen[0].query["command"] == ["nc", "-zv", "-w", "5", "db.cf", "5432"]
+        assert api.seen[0].query["container"] == ["diego-api"]
+
+    def test_it_is_asked_as_seldom_as_from_here(self, make: Maker, api: ScriptedApi, clock: Clock) -> None:
+        up, down = (websocket([frame(3, exec_status(code))]) for code in (0, 1))
+        api.on("GET", self.PATH, status(403, "Forbidden", "no"), up, down)
+        made = make(self.SQL, clock=clock)
+        found = [made.from_bbs_pod(self.BBS, LAYOUT)[0] for _ in range(3)]
+        assert found == [InnerDatabase.UNKNOWN, InnerDatabase.UP, InnerDatabase.UP]
+        clock.now = 59.9
+        assert made.from_bbs_pod(self.BBS, LAYOUT)[0] is InnerDatabase.UP
+        clock.now = 60.0
+        assert made.from_bbs_pod(self.BBS, LAYOUT)[0] is InnerDatabase.DOWN
+        assert len(api.seen) == 3
+
+    def test_without_a_database_there_is_nothing_to_look_at(self, make: Maker, api: ScriptedApi) -> None:
+        for config in (None, DatabaseConfig(kind="none")):
+            assert make(config).from_bbs_pod(self.BBS, LAYOUT) == (InnerDatabase.WAIVED, "")
+        assert api.seen == []
