@@ -250,8 +250,11 @@ def _limited(case: Case, history: History) -> Iterator[str]:
     """5: limits, cooldown, breaker and pause, over all replicas and whatever was deleted."""
     starts: dict[str, float] = {}
     ends: dict[str, float] = {}
+    claims: dict[str, float] = {}
     for old, state in _pairs(history):
         run = state.ledger.get("run") or {}
+        if run:
+            claims.setdefault(run["name"], state.at)
         if run.get("intents") and run["name"] not in starts:
             starts[run["name"]] = state.at
         last = state.ledger.get("last")
@@ -260,7 +263,7 @@ def _limited(case: Case, history: History) -> Iterator[str]:
             if last["phase"] == "Failed" and not state.ledger.get("breaker"):
                 yield f"5: {last['request']['name']} failed and the breaker stayed closed"
         yield from _against_a_stop(old, state)
-    yield from _too_often(case, starts, ends)
+    yield from _too_often(case, starts, ends, claims)
 
 
 def _pairs(history: History) -> Iterator[tuple[Json, State]]:
@@ -287,13 +290,15 @@ def _against_a_stop(old: Json, state: State) -> Iterator[str]:
             yield f"5: {run['name']} {deed} with the breaker open"
 
 
-def _too_often(case: Case, starts: Mapping[str, float], ends: Mapping[str, float]) -> Iterator[str]:
+def _too_often(
+    case: Case, starts: Mapping[str, float], ends: Mapping[str, float], claims: Mapping[str, float]
+) -> Iterator[str]:
     begun = sorted(starts.values())
     for runs, per in case.limits:
         for start in begun:
             if (count := sum(1 for other in begun if start <= other < start + per - case.slack)) > runs:
                 yield f"5: {count} runs within {per:g} s, the limit is {runs}"
-    for name, start in starts.items():
+    for name, start in claims.items():
         for other, end in ends.items():
             if other != name and end <= start < end + case.cooldown - 1 - case.slack:
                 yield f"5: {name} began {start - end:.1f} s after {other} ended, the cooldown is {case.cooldown:g} s"
