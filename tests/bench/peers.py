@@ -62,7 +62,7 @@ def _unobtainable(why: str) -> BenchError:
 def versions(peers: Peers) -> list[tuple[str, str]]:
     """What was compared, and what it ran on."""
     return [
-        ("stager-medic", f"{version('stager-medic')}, revision {_revision()}"),
+        ("stager-medic", version("stager-medic")),
         ("Python", f"{platform.python_version()}, {ssl.OPENSSL_VERSION}"),
         *((name, version(name)) for name in ("gunicorn", "prometheus-client", "urllib3", "kubernetes")),
         ("mtail", f"{_first_line([str(peers.mtail), '--version'])} (Debian)"),
@@ -91,7 +91,8 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _revision() -> str:
+def revision() -> str:
+    """The project's commit, marked where files were changed since."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--exclude", "*"],

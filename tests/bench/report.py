@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,8 @@ class Section:
     """The share of the machine that other work used meanwhile, from 0 to 1."""
     times: bool = False
     """Whether it measures how long answers take, which other work disturbs."""
+    when: str = ""
+    """The day, and the revision of the project."""
 
     @property
     def quiet(self) -> str:
@@ -60,6 +62,14 @@ def spread(values: Sequence[float]) -> str:
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
+def from_json(value: dict[str, Any]) -> Section:
+    """What `dataclasses.asdict` made of a section, and JSON of that."""
+    lists = {name: tuple(value[name]) for name in ("columns", "notes")}
+    rows = tuple(tuple(row) for row in value["rows"])
+    checks = tuple(Check(**check) for check in value["checks"])
+    return Section(**{**value, **lists, "rows": rows, "checks": checks})
+
+
 def as_text(section: Section) -> str:
     """For a terminal."""
     table = [section.columns, *section.rows]
@@ -71,7 +81,7 @@ def as_text(section: Section) -> str:
     return "\n".join([*lines, f"  {section.quiet}"])
 
 
-def as_markdown(sections: Sequence[Section], *, date: str, machine: str, versions: Sequence[tuple[str, str]]) -> str:
+def as_markdown(sections: Sequence[Section], *, machine: str, versions: Sequence[tuple[str, str]]) -> str:
     """The whole of docs/benchmarks.md."""
     lines = [
         "# Benchmarks",
@@ -80,7 +90,6 @@ def as_markdown(sections: Sequence[Section], *, date: str, machine: str, version
         "ran on the same machine, in turns (A B A B …), and the medians are shown. Processor time is user and system",
         "time of the whole tree of processes.",
         "",
-        f"- Date: {date}",
         f"- Machine: {machine}",
         *(f"- {name}: {text}" for name, text in versions),
         "",
@@ -98,6 +107,8 @@ def as_markdown(sections: Sequence[Section], *, date: str, machine: str, version
             f"## {section.title}",
             "",
             section.how,
+            "",
+            f"Measured {section.when}.",
             "",
             f"| {' | '.join(section.columns)} |",
             f"|{'---|' * len(section.columns)}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +10,7 @@ from tests.bench.errors import BenchError
 from tests.bench.metrics import total
 from tests.bench.processes import OtherWork, memory
 from tests.bench.report import Check, Section
-from tests.bench.simulated import Exporter, Simulation
+from tests.bench.simulated import Exporter, Simulation, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,11 +80,4 @@ def _run(config: Path, seconds: int, *, without: str = "") -> tuple[dict[str, in
 def _scale(simulation: Simulation, replicas: int) -> None:
     """Have the api StatefulSet run so many pods."""
     url = f"{simulation.api}/apis/apps/v1/namespaces/cf/statefulsets/api"
-    request = urllib.request.Request(
-        url,
-        data=json.dumps({"spec": {"replicas": replicas}}).encode(),
-        headers={"Content-Type": "application/merge-patch+json"},
-        method="PATCH",
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        answer.read()
+    send(url, "PATCH", {"spec": {"replicas": replicas}}, "application/merge-patch+json")

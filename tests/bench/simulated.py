@@ -40,6 +40,17 @@ class Answer:
     seconds: float
 
 
+def send(url: str, method: str, body: object, kind: str = "application/json") -> None:
+    """One request that changes something. Raises BenchError where it is refused or not answered."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": kind}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+    except OSError as error:
+        raise BenchError(f"{method} {url}: {error}") from error
+
+
 class Client:
     """One connection that is kept, as a Prometheus keeps it."""
 
@@ -120,10 +131,7 @@ class Simulation:
         return path
 
     def _call(self, method: str, path: str, body: object) -> None:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._control + path, data=data, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            answer.read()
+        send(self._control + path, method, body)
 
 
 class Exporter:
