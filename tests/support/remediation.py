@@ -68,6 +68,15 @@ START = 1_800_000_000.0
 CLAIM = 30.0
 
 
+class Killed(BaseException):
+    """The process ends here: nothing of it may catch this."""
+
+
+def kill() -> None:
+    """For a rule's `before` or `after`."""
+    raise Killed
+
+
 class Clock:
     """Boot time; the wall clock is the same from an epoch on. `advance` lets the world go on."""
 
@@ -122,6 +131,8 @@ class Rule:
     who: str = ""
     times: int = 1
     skip: int = 0
+    every: int = 1
+    """Only each so manieth of them."""
     before: Callable[[], None] | None = None
     status: int = 0
     """Refuse with this HTTP status."""
@@ -132,6 +143,7 @@ class Rule:
     """Applied, and no answer."""
     after: Callable[[], None] | None = None
     hits: int = 0
+    met: int = 0
 
     def takes(self, asked: Asked) -> bool:
         same = all(
@@ -147,6 +159,9 @@ class Rule:
             return False
         if self.skip:
             self.skip -= 1
+            return False
+        self.met += 1
+        if self.met % self.every:
             return False
         self.times -= 1
         self.hits += 1
@@ -200,15 +215,17 @@ class MemoryClient(KubeClient):
         request = requests.read(method, path, words, "", ward.served)
         asked = Asked(ward.clock(), self._who, request.verb, request.kind, request.name, copy.deepcopy(body))
         ward.clock.advance(0.01)
-        rule = next((rule for rule in ward.rules if rule.takes(asked)), None)
-        if rule and rule.before:
-            rule.before()
-        if ward.down or (rule and rule.down):
+        rules = [rule for rule in ward.rules if rule.takes(asked)]
+        for rule in rules:
+            if rule.before:
+                rule.before()
+        refused = next((rule for rule in rules if rule.status), None)
+        if ward.is_down() or any(rule.down for rule in rules):
             ward.journal.append(asked)
             raise Unreachable("connection refused", target=target, retry=True)
         try:
-            if rule and rule.status:
-                raise ApiError(rule.status, "so the test wants it")  # noqa: TRY301  as the server itself would
+            if refused:
+                raise ApiError(refused.status, "so the test wants it")  # noqa: TRY301  as the server itself would
             if request.verb in ("get", "list"):
                 status, found = 200, self._read(request)
             else:
@@ -216,12 +233,13 @@ class MemoryClient(KubeClient):
         except ApiError as error:
             ward.journal.append(replace(asked, status=error.code))
             self._note()
-            retry_after = rule.retry_after if rule else None
+            retry_after = refused.retry_after if refused else None
             raise from_status(target, error.code, error.status(), retry_after) from None
         ward.journal.append(replace(asked, status=status))
-        if rule and rule.after:
-            rule.after()
-        if rule and rule.lost:
+        for rule in rules:
+            if rule.after:
+                rule.after()
+        if any(rule.lost for rule in rules) or ward.is_down():
             raise Unreachable("the answer was lost", target=target, retry=True)
         self._note()
         return copy.deepcopy(found)
@@ -374,6 +392,22 @@ class Ward:
             return found
 
         self.store.update(PODS, "cf", name, edit)
+
+    def is_down(self) -> bool:
+        return self.down
+
+    def remove_ledger(self) -> None:
+        """Somebody deletes the ledger."""
+        self.store.delete(CONFIGMAPS, "cf", self.ledger_name, Deletion())
+
+    def remove_statefulset(self, name: str) -> None:
+        """Somebody deletes a StatefulSet and leaves its pods."""
+        self.store.delete(STATEFULSETS, "cf", name, Deletion(orphan=True))
+
+    def runbook(self) -> None:
+        """Somebody deletes every BBS pod by hand."""
+        for name in self.uids():
+            self.delete(name)
 
     def touch(self, name: str) -> None:
         """Change something of a pod, so that its resourceVersion moves on."""
@@ -652,6 +686,14 @@ class Replica:
             self.executor.turn()
             self.ward.clock.advance(apart)
 
+    def dies(self) -> None:
+        """A turn in which the process is killed."""
+        try:
+            self.executor.turn()
+        except Killed:
+            return
+        raise AssertionError("nothing killed it")
+
     def until_closed(self, most: int = 400) -> tuple[str, str]:
         """Turn until nothing is open; gives the end."""
         for _ in range(most):
@@ -713,7 +755,17 @@ def replica(
         stopping=Waiting(ward.clock),
         wake=Waiting(ward.clock),
     )
-    return Replica(ward, site, Executor(site), Intake({name: site}, metrics), metrics, client, lookout, fake, registry)
+    return Replica(
+        ward,
+        site,
+        Executor(site, sleep=ward.clock.advance),
+        Intake({name: site}, metrics),
+        metrics,
+        client,
+        lookout,
+        fake,
+        registry,
+    )
 
 
 def notification(ward: Ward, *alerts: tuple[str, str, Mapping[str, str]], truncated: int = 0) -> Notification:
