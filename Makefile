@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench mutants lock clean
+.PHONY: setup demo test lint campaign bench mutants lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a simulated foundation: the incident, the verdict, the recovery (ARGS='--once --json' unattended)"
 	@echo "make test   the tests (ARGS go to pytest)"
 	@echo "make lint   linters, types, the house's import contracts"
+	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
 	@echo "make bench  the measured comparisons"
 	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (half an hour and more)"
 	@echo "make setup  only the virtual environment"
@@ -37,6 +38,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+campaign: $(READY)
+	$(BIN)/python -m tests.campaign --runs $(or $(RUNS),20) $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)
