@@ -56,9 +56,9 @@ that catches a request decides (`simulator.api.faults.Rule`)::
 
 Clients are told apart by bearer token: give each replica a kubeconfig of its own (`cluster.kubeconfig("replica-1")`).
 
-Remediations are served because a CustomResourceDefinition is there from the start, with any content allowed. For the
-real one: `Options(remediations=False)` or `--no-crd`, then create it; its schema (pruning, defaults, 422) and printer
-columns are followed as far as `simulator.api.custom` says.
+Remediations are served because their CustomResourceDefinition, the chart's own, is there from the start; without it:
+`Options(remediations=False)` or `--no-crd`. Its schema (pruning, defaults, 422) and printer columns are followed as far
+as `simulator.api.custom` says.
 
 Pods behave as their StatefulSet has it: order (OrderedReady on SCF's diego-api), scaling, rolling update with
 partition, deletion with the set unless orphaned. A well process ends within seconds of TERM; a wedged one, or a BBS in

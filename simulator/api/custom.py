@@ -1,20 +1,24 @@
 """Custom resources: what a CustomResourceDefinition makes the server serve, print, prune and refuse.
 
 Of a schema it knows `type`, `properties`, `required`, `enum`, `items`, `additionalProperties`, `nullable`, `pattern`,
-the bounds of numbers, strings and lists, `default`, `x-kubernetes-int-or-string` and
-`x-kubernetes-preserve-unknown-fields`; of the validation rules only `self == oldSelf` (a field that may not change):
-other rules are not evaluated. One version per definition is served: the one that is stored.
+the bounds of numbers, strings, lists and objects, `default`, `x-kubernetes-int-or-string` and
+`x-kubernetes-preserve-unknown-fields`; of the validation rules only `self == oldSelf` (a field that may not change) and
+`has(self.x) == has(oldSelf.x)` (nor appear, nor vanish): others are not evaluated. One version per definition is
+served: the one that is stored.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+import yaml
 
 from simulator.api.errors import ApiError
 from simulator.api.objects import metadata, rfc3339
-from simulator.api.resources import CRDS, REMEDIATIONS, Resource
+from simulator.api.resources import CRDS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,41 +34,14 @@ def _column(name: str, path: str, kind: str = "string", priority: int = 0) -> Js
     return {"name": name, "jsonPath": path, "type": kind, **({"priority": priority} if priority else {})}
 
 
-REMEDIATION_DEFINITION: Json = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": REMEDIATIONS.qualified},
-    "spec": {
-        "group": REMEDIATIONS.group,
-        "scope": "Namespaced",
-        "names": {
-            "plural": REMEDIATIONS.plural,
-            "singular": REMEDIATIONS.singular,
-            "kind": REMEDIATIONS.kind,
-            "listKind": f"{REMEDIATIONS.kind}List",
-            "shortNames": list(REMEDIATIONS.short_names),
-        },
-        "versions": [
-            {
-                "name": REMEDIATIONS.version,
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": _OPEN, "status": _OPEN}}},
-                "additionalPrinterColumns": [
-                    _column("Playbook", ".spec.playbook"),
-                    _column("Foundation", ".spec.foundation"),
-                    _column("Phase", ".status.phase"),
-                    _column("Step", ".status.step"),
-                    _column("Trigger", ".spec.trigger.alertname"),
-                    _column("Age", ".metadata.creationTimestamp", "date"),
-                    _column("Message", ".status.message", priority=1),
-                ],
-            }
-        ],
-    },
-}
-"""Remediations as the contract names them, with any content: what a cluster starts with unless told otherwise."""
+def _shipped() -> Json:
+    text = resources.files("simulator.api").joinpath("remediations.yaml").read_text(encoding="utf-8")
+    definition: Json = yaml.safe_load(text)
+    return definition
+
+
+REMEDIATION_DEFINITION: Final = _shipped()
+"""Remediations as the chart installs them (the file is a link to the chart's own)."""
 
 
 def served(store: Store) -> list[Resource]:
@@ -180,9 +157,8 @@ def _conform(schema: Json, value: object, old: object, path: str, faults: list[s
         faults.append(f'{path or "."}: Invalid value: "{found}": {path or "."} in body must be of type {wanted}')
         return value
     _check_bounds(schema, value, path, faults)
-    for rule in schema.get("x-kubernetes-validations") or []:
-        if rule.get("rule", "").replace(" ", "") == "self==oldSelf" and old is not _MISSING and old != value:
-            faults.append(f"{path}: Invalid value: {rule.get('message') or 'failed rule: self == oldSelf'}")
+    if old is not _MISSING:
+        faults.extend(_broken_rules(schema, value, old, path))
     if isinstance(value, dict):
         return _conform_object(schema, value, old if isinstance(old, dict) else _MISSING, path, faults)
     if isinstance(value, list) and "items" in schema:
@@ -191,6 +167,21 @@ def _conform(schema: Json, value: object, old: object, path: str, faults: list[s
             for number, entry in enumerate(value)
         ]
     return value
+
+
+def _broken_rules(schema: Json, value: object, old: object, path: str) -> list[str]:
+    """Evaluate the rules that compare a value with what it was; those of other forms are taken to hold."""
+    faults = []
+    for rule in schema.get("x-kubernetes-validations") or []:
+        text = rule.get("rule", "")
+        presence = re.fullmatch(r"has\(self\.(\w+)\) == has\(oldSelf\.(\w+)\)", text)
+        if presence and isinstance(value, dict) and isinstance(old, dict):
+            holds = (presence[1] in value) == (presence[2] in old)
+        else:
+            holds = text.replace(" ", "") != "self==oldSelf" or old == value
+        if not holds:
+            faults.append(f"{path}: Invalid value: {rule.get('message') or f'failed rule: {text}'}")
+    return faults
 
 
 def _conform_object(schema: Json, value: Json, old: object, path: str, faults: list[str]) -> Json:
@@ -224,6 +215,8 @@ def _check_bounds(schema: Json, value: object, path: str, faults: list[str]) -> 
         size = (("Length", len(value)),)
     elif isinstance(value, list):
         size = (("Items", len(value)),)
+    elif isinstance(value, dict):
+        size = (("Properties", len(value)),)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         size = (("imum", value),)
     for word, number in size:
