@@ -106,7 +106,11 @@ def _width() -> int:
     return max(60, min(shutil.get_terminal_size((100, 40)).columns, 110))
 
 
-@click.group("stager-remediator", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "stager-remediator",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(version("stager-medic"), prog_name="stager-remediator")
 def main() -> None:
     """Restarts Diego's API where that helps, safely: the webhook and executor, and what people do with it."""
@@ -121,7 +125,7 @@ def main() -> None:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 def serve(config_file: Path, log_level: str) -> None:
-    """Take Alertmanager's notifications, carry out what is allowed, serve the page."""
+    """Take notifications, act on them, serve the page."""
     from foundation.serving.web_config import WebConfigError
     from remediator.serving import UsageProblem
     from remediator.serving import serve as serve_remediator
@@ -135,11 +139,12 @@ def serve(config_file: Path, log_level: str) -> None:
 @main.command("check-config")
 @click.argument("file", type=_FILE)
 def check_config(file: Path) -> None:
-    """Check a configuration file, its web.yml and its credentials, without starting anything.
+    """Check a configuration, without starting anything.
 
-    Certificates and kubeconfigs are not looked at: preflight does that, where they are.
+    It reads the file, its web.yml and its credentials. Certificates and kubeconfigs are not looked at: preflight does that, where they are.
     """
     from remediator.preflight import scopes_missing
+    from remediator.timeline import span
 
     config = _load(file)
     problems, credentials = _beside(file, config)
@@ -149,8 +154,8 @@ def check_config(file: Path) -> None:
     many = f"{len(config.foundations)} foundations" if len(config.foundations) > 1 else "1 foundation"
     click.echo(f"{file}: good ({many}: {names})")
     for name, playbook in config.remediator.playbooks.items():
-        limits = ", ".join(map(str, playbook.policy.limits))
-        most, cooldown = playbook.max_pods, format_duration(playbook.cooldown)
+        limits = ", ".join(f"{limit.runs} per {span(limit.per)}" for limit in playbook.limits)
+        most, cooldown = playbook.max_pods, span(playbook.cooldown)
         click.echo(f"  {name}: mode {playbook.mode}, at most {most} pods, limits {limits}, cooldown {cooldown}")
     for missing in scopes_missing(credentials):
         click.echo(f"  note: {missing}")
@@ -254,9 +259,9 @@ def _evidence(found: Mapping[str, object], *, observation: bool) -> str:
 @_JSON
 @_over_http
 def status(client: Client, json_output: bool) -> None:
-    """What is in force: verdict, modes, limits left, breaker, pause, refusals.
+    """What is in force, for each foundation.
 
-    Exit 1 where a breaker is open, or the state could not be read.
+    The verdict, modes, limits left, breaker, pause, refusals. Exit 1 where a breaker is open, or the state could not be read.
     """
     from remediator.status_text import as_text, is_wrong
 
@@ -278,7 +283,10 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask, on a terminal eithe
 @_YES
 @_over_http
 def approve(client: Client, name: str, yes: bool) -> None:
-    """Approve what awaits it, as it is shown now; refused if anything changes meanwhile."""
+    """Approve what awaits it.
+
+    What is approved is shown first; if anything changes meanwhile, the remediator refuses.
+    """
     _answer(client, name, "approve", yes=yes)
 
 
@@ -287,7 +295,10 @@ def approve(client: Client, name: str, yes: bool) -> None:
 @_YES
 @_over_http
 def reject(client: Client, name: str, yes: bool) -> None:
-    """Reject what awaits approval, as it is shown now; refused if anything changes meanwhile."""
+    """Reject what awaits approval.
+
+    What is rejected is shown first; if anything changes meanwhile, the remediator refuses.
+    """
     _answer(client, name, "reject", yes=yes)
 
 
@@ -324,13 +335,13 @@ def _show_request(client: Client, line: Timeline) -> None:
         ("expires", f"{timeline.moment(story.expires) or 'not known when'}{left}"),
     ):
         if text:
-            lines += timeline.wrapped(text, width, f"  {title:<13}")
+            lines += timeline.wrapped(text, width, f"  {title:<14}")
     seen = next((item for item in client.status() if item.get("foundation") == story.foundation), {}).get("verdict")
     if isinstance(seen, dict):
         now = seen.get("podsToRestart")
         names = ", ".join(map(str, now)) if isinstance(now, list) else ""
         text = f"{seen.get('verdict')}, restart {seen.get('restart')}{f' ({names})' if names else ''}"
-        lines += timeline.wrapped(text, width, f"  {'seen now':<13}")
+        lines += timeline.wrapped(text, width, f"  {'seen now':<14}")
     click.echo("\n".join(lines))
 
 
@@ -358,7 +369,10 @@ def acknowledge(client: Client, name: str, reason: str) -> None:
 @_FOUNDATION
 @_over_http
 def pause(client: Client, reason: str, duration: str | None, foundation: str | None) -> None:
-    """Stop: nothing begins, and a run under way deletes nothing more."""
+    """Let nothing begin and nothing more be deleted.
+
+    A run under way sees to what it has deleted already, and ends.
+    """
     from remediator.timeline import moment
 
     if duration is not None:
@@ -391,8 +405,9 @@ def resume(client: Client, foundation: str | None) -> None:
 )
 @_JSON
 def simulate(payload_file: Path, config_file: Path | None, json_output: bool) -> None:
-    """Explain what a stored Alertmanager notification would bring about, and act on nothing.
+    """Explain what a stored notification would lead to.
 
+    PAYLOAD.json is what Alertmanager posts. Nothing is changed anywhere.
     Without --config only the notification itself is judged. Exit 3 where the state could not be read.
     """
     from remediator import simulate as simulating
@@ -428,7 +443,10 @@ def _payload(file: Path) -> Notification:
 )
 @_JSON
 def preflight(config_file: Path, alertmanager_file: Path | None, json_output: bool) -> None:
-    """Check, where the remediator will run, all that it needs. Exit 1 where anything is wrong."""
+    """Check, where it will run, all that it needs.
+
+    It changes nothing. Exit 1 where anything fails.
+    """
     from remediator import checks
     from remediator.preflight import preflight as check
 

@@ -262,7 +262,10 @@ def _why(error: Exception) -> str:
     if isinstance(error, MaxRetryError) and error.reason is not None:
         error = error.reason
     if isinstance(error, NameResolutionError | NewConnectionError):
-        return f"no connection: {error.__cause__ or error}"
+        cause = error.__cause__
+        return f"no connection: {getattr(cause, 'strerror', None) or one_line(str(cause or error))}"
+    if isinstance(error, SSLError) and "WRONG_VERSION_NUMBER" in str(error):
+        return "TLS failed: the other side does not speak it: is it http://?"
     if isinstance(error, SSLError):
         return f"TLS failed: {one_line(str(error))}"
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):

@@ -105,6 +105,7 @@ def _route(config: RemediatorConfig, file: Path | None) -> Iterator[Check]:
     try:
         with file.open(encoding="utf-8") as stream:
             read = alertmanager_route.read(stream.read(4 << 20))
+        told: dict[Check, None] = {}
         for foundation in config.foundations:
             for playbook in config.remediator.playbooks:
                 labels = {
@@ -116,9 +117,10 @@ def _route(config: RemediatorConfig, file: Path | None) -> Iterator[Check]:
                 shown = f"{file}: an alert {LABEL}={playbook} of {foundation.name}"
                 found = alertmanager_route.faults(read, labels, shown)
                 for fault in found:
-                    yield check(Result.FAIL if fault.fatal else Result.WARN, fault.what, fault.advice)
+                    told[check(Result.FAIL if fault.fatal else Result.WARN, fault.what, fault.advice)] = None
                 if not found:
-                    yield check(Result.OK, f"{shown} reaches the webhook")
+                    told[check(Result.OK, f"{shown} reaches the webhook")] = None
+        yield from told
     except OSError as problem:
         yield check(Result.FAIL, f"{file}: cannot be read: {problem.strerror}")
     except UnicodeDecodeError:

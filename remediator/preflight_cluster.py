@@ -19,7 +19,7 @@ from remediator.admission import MAX_SKEW, left
 from remediator.checks import Check, Result
 from remediator.ledger import LedgerUnreadable
 from remediator.store import LedgerStore
-from remediator.timeline import moment
+from remediator.timeline import moment, span
 from remediator.words import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ FIELDS = (
     "status.started", "status.finished", "status.expires", "status.strategy", "status.approvedBy",
 )  # fmt: skip
 """What the remediator writes into a Remediation: an API server drops in silence what a definition does not know."""
+_NTP = "synchronise the clocks (NTP)"
 APPLY = "apply the CustomResourceDefinition of this release"
 
 
@@ -139,9 +140,11 @@ class FoundationChecks:
         # The header has whole seconds: half a second is added on average.
         skew = self.wall() - (told + 0.5)
         way = "ahead of" if skew > 0 else "behind"
-        text = f"ours is {abs(skew):.0f} s {way} the API server's"
+        text = (
+            f"ours is {abs(skew):.0f} s {way} the API server's" if abs(skew) >= 1 else "ours and the API server's agree"
+        )
         if abs(skew) > MAX_SKEW:
-            return self._check("clock", Result.FAIL, f"{text}: beyond {MAX_SKEW:.0f} s every run is refused", "set it")
+            return self._check("clock", Result.FAIL, f"{text}: beyond {MAX_SKEW:.0f} s every run is refused", _NTP)
         if abs(skew) > SKEW_WARNING:
             return self._check("clock", Result.WARN, text, f"beyond {MAX_SKEW:.0f} s every run would be refused")
         return self._check("clock", Result.OK, text)
@@ -283,7 +286,7 @@ class FoundationChecks:
         ledger, now = reading.ledger, reading.instant.server
         fine = "readable" if reading.version else "not there yet, the first notification makes it"
         limits = [
-            f"{left(ledger, limit, now)} of {limit.runs} runs left per {format_duration(limit.per.total_seconds())}"
+            f"{left(ledger, limit, now)} of {limit.runs} runs left per {span(limit.per.total_seconds())}"
             for playbook in self.whole.remediator.playbooks.values()
             for limit in playbook.policy.limits
         ]

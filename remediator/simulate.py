@@ -31,7 +31,7 @@ from remediator.runner import HOLDS_FOR
 from remediator.simulate_told import AlertTold, LimitTold, PodTold, Prospect, Told
 from remediator.site import LayoutUnknown, Site
 from remediator.store import Remediations
-from remediator.timeline import moment
+from remediator.timeline import moment, span
 from remediator.trail import Metrics, Trail
 from remediator.words import FENCE, Mode, Outcome, Phase, Reason, Strategy
 
@@ -300,7 +300,7 @@ def _prospect(site: Site, name: str, known: tuple[PlaybookConfig, Playbook], fin
         limits=tuple(
             LimitTold(
                 limit.runs,
-                format_duration(limit.per.total_seconds()),
+                span(limit.per.total_seconds()),
                 left(reading.ledger, limit, now),
                 max(0, left(reading.ledger, limit, now) - 1),
             )
@@ -370,7 +370,7 @@ class _Forecast:
         if mode is Mode.OFF:
             return
         if mode is Mode.APPROVAL:
-            expires = format_duration(self.site.section.approval_expires)
+            expires = span(self.site.section.approval_expires)
             yield f"it awaits a person's approval for {expires} ({Phase.AWAITING_APPROVAL}), as the mode is approval"
         deadline = format_duration(steps.confirm.deadline)
         interval = format_duration(self.site.lookout.interval)
@@ -380,7 +380,7 @@ class _Forecast:
             yield ends
             return
         if self.told.restart is Restart.ASK and mode is not Mode.APPROVAL:
-            expires = format_duration(self.site.section.approval_expires)
+            expires = span(self.site.section.approval_expires)
             yield f"a person decides in every mode, as the verdict says ask: it awaits approval for {expires}"
         yield from self._deeds()
 
@@ -420,9 +420,9 @@ class _Forecast:
                 f"{', '.join(pod.name for pod in self.pods[1:])} only while the verdict still asks for it"
             )
         elif len(self.pods) > 1:
-            yield f"it deletes {names} in this order, each only while a fresh look still asks for it"
+            yield f"it deletes {names}, in this order and on one look, or looks again where that has become too old"
         else:
-            yield f"it deletes {names}, if a fresh look still asks for it"
+            yield f"it deletes {names}, if one more look asks for it"
         longest = max(pod.grace for pod in self.pods) + steps.replace.start_budget
         yield (
             f"it waits for the replacements (at most {format_duration(longest)}) and for exactly one active BBS (at "
@@ -430,6 +430,6 @@ class _Forecast:
             f"{format_duration(steps.verify.dwell)}"
         )
         yield (
-            f"it ends as {Phase.SUCCEEDED}, and nothing begins for {format_duration(self.config.cooldown)}; where a "
+            f"it ends as {Phase.SUCCEEDED}, and nothing begins for {span(self.config.cooldown)}; where a "
             f"step passes its limit, it ends as {Phase.FAILED}, and nothing begins until somebody acknowledges"
         )

@@ -66,7 +66,7 @@ def _facts(state: Mapping[str, object], now: float) -> Iterator[tuple[str, str]]
         yield "paused", f"by {_text(pause, 'by')} since {since}, {until}: {_text(pause, 'why')}"
     if name := _text(state, "open"):
         holder = f", held by {_text(state, 'holder')}" if state.get("holder") else ""
-        yield "open", f"{name}{holder} (stager-remediator show {name})"
+        yield "open", f"{name}{holder}"
     if wanted := _map(state, "wanted"):
         until = _when(wanted.get("until"), now)
         yield "wanted", f"a refused alert is tried again by itself until {until} ({_text(wanted, 'reason')})"
@@ -94,7 +94,9 @@ def _playbook(playbook: Mapping[str, object], now: float) -> Iterator[tuple[str,
     ends = f" (in force until {_when(playbook['cooldownEnds'], now)})" if playbook.get("cooldownEnds") else ""
     yield "", f"runs left: {', '.join(limits) or 'no limit'}; cooldown {cooldown}{ends}"
     if refused := _map(playbook, "refused"):
-        until = f" (until {_when(refused['until'], now)})" if refused.get("until") else ""
+        # A pause says until when by itself.
+        told = refused.get("until") if refused.get("reason") != "paused" else None
+        until = f" (until {_when(told, now)})" if told else ""
         yield "", f"now refused: {_text(refused, 'reason')}: {_text(refused, 'text')}{until}"
 
 

@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from remediator.web.view import StepView, Story
 
 WIDTH = 100
-_MEANING: Mapping[str, str] = {
-    "confirm": "look twice before anything is touched",
-    "evidence": "save evidence",
-    "record": "record which pods may be deleted",
-    "delete": "delete",
-    "replace": "wait for the replacements",
-    "active": "wait for exactly one active BBS",
-    "verify": "see that it stays well",
-    "fence": "make deletions that are still under way bounce",
+_DONE: Mapping[str, str] = {
+    "confirm": "looked until two looks agreed",
+    "evidence": "saved evidence",
+    "record": "recorded which pods may be deleted",
+    "delete": "deleted pods",
+    "replace": "waited for the replacements",
+    "active": "waited for exactly one active BBS",
+    "verify": "watched whether it stays well",
+    "fence": "fenced deletions off that might come late",
 }
+"""What each step did."""
+_EXPECTED = ("confirmed", "saved", "recorded", "deleted", "replaced", "active", "verified")
+"""Results that say no more than that the step did it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def _entries(story: Story) -> list[Entry]:
     for number, step in enumerate(story.steps):
         rank = 3 + number / 100
         deleting = rank if step.name == "delete" else deleting
-        add(step.started, rank, _MEANING.get(step.name, step.name), _outcome(step), _between(step))
+        add(step.started, rank, _DONE.get(step.name, step.name), _outcome(step), _between(step))
     for pod in story.pods:
         add(pod.deleted, deleting + 0.005, f"deleted the pod {pod.name}", f"UID {pod.uid}")
     add(story.finished, 8, story.phase, story.message)
@@ -126,7 +129,8 @@ def _entries(story: Story) -> list[Entry]:
 def _outcome(step: StepView) -> str:
     if not step.finished:
         return "under way"
-    return ": ".join(word for word in (step.result, step.detail) if word)
+    result = "" if step.result in _EXPECTED and step.detail else step.result
+    return ": ".join(word for word in (result, step.detail) if word)
 
 
 def _between(step: StepView) -> float | None:
@@ -165,13 +169,21 @@ def _facts(line: Timeline) -> Iterator[tuple[str, str]]:
         after = story.verdict_after or ("not known yet" if story.open else "not looked at")
         yield "verdict", f"{story.verdict_before or 'not known'} before, {after} after"
     if story.open and story.step:
-        yield "step", f"{story.step}: {_MEANING.get(story.step, '')}"
+        yield "step", story.step
     if story.holder:
         yield "held by", story.holder
     if story.awaits:
         yield "expires", f"{moment(story.expires) or 'not known when'}"
     if story.evidence:
         yield "evidence", f"ConfigMap {story.evidence}"
+
+
+def span(seconds: float) -> str:
+    """As an operator writes it in the configuration: 24h, 90m, 10m."""
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return format_duration(seconds)
 
 
 def moment(when: str | float | None) -> str:
