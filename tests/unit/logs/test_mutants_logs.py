@@ -793,6 +793,7 @@ V3 = '{"errors"=>[{"detail"=>"d", "title"=>"CF-A", "code"=>12}]}'
         ('{"a"=>[1, "code"=>3}', RubyError()),
         ('{"a"=>[X, {"b"=>Y}], "code"=>3}', RubyError(None, None, 3, None)),
         ('{"a"=>], "code"=>3}', RubyError()),
+        ('{"a"=>[X], "code"=>3}', RubyError(None, None, 3, None)),
         ('{"a"=>x y, "b"=>[1], "code"=>3}', RubyError()),
         ('{"code"=>"x", "code"=>3}', RubyError(None, None, 3, None)),
         ('{"description"=>nil, "detail"=>"d", "x"=>1}', RubyError("v2", None, None, "d")),
