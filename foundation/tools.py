@@ -94,7 +94,7 @@ class ProbeTools:
         config = self._config.database
         if config is None or config.kind == "none":
             return None
-        if self._turned_away is not None or not self._pacer.permit(nothing_serves=True):
+        if not self._pacer.permit(nothing_serves=True):
             return self._turned_away
         host, port = config.address
         reading = probe_database(
