@@ -1,25 +1,20 @@
-"""The command `stager-exporter`."""
+"""The command `stager-exporter`. Each command imports what it needs: reading a log should not wait for the rest."""
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from exporter import report
-from exporter.config import ExporterConfig, load_config
-from exporter.logs.offline import UsageProblem, read_files
 from foundation.commandline import Commands, Refused
-from foundation.diagnosis import Verdict, diagnose
-from foundation.observation import Observation, ObservationError
-from foundation.yamlfile import ConfigurationError
 
 if TYPE_CHECKING:
+    from exporter.config import ExporterConfig
     from foundation.config import FoundationConfig
     from foundation.diagnosis import Diagnosis
+    from foundation.observation import Observation
 
 _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), default=None, help="The configuration file."
@@ -27,7 +22,7 @@ _CONFIG = click.option(
 
 
 @click.group("stager-exporter", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("stager-medic"), prog_name="stager-exporter")
+@click.version_option(package_name="stager-medic", prog_name="stager-exporter")
 def main() -> None:
     """Tells why Cloud Foundry on Kubernetes cannot stage, as metrics and as a verdict."""
 
@@ -49,7 +44,7 @@ def serve(config_file: Path, log_level: str) -> None:
     jsonlog.configure(log_level)
     web = config.exporter.web
     try:
-        web_config = None if web.config_file is None else WebConfig(config_file.parent / web.config_file)
+        web_config = None if web.config_file is None else WebConfig(web.config_file)
     except WebConfigError as problem:
         raise Refused(str(problem)) from None
 
@@ -87,6 +82,8 @@ def diagnose_command(
 
 
 def _diagnose_recorded(file: Path, json_output: bool) -> NoReturn:
+    from exporter import report
+    from foundation.diagnosis import Verdict, diagnose
     from foundation.looking import if_lasting
 
     observation = _recorded(file)
@@ -100,7 +97,9 @@ def _diagnose_recorded(file: Path, json_output: bool) -> NoReturn:
 
 
 def _diagnose_live(config: ExporterConfig, name: str | None, save: Path | None, json_output: bool) -> NoReturn:
+    from exporter import report
     from exporter.diagnose import record
+    from foundation.diagnosis import Verdict
     from foundation.kube.errors import ConfigurationProblem
     from foundation.looking import look_and_confirm
 
@@ -152,6 +151,7 @@ def _brief(lasting: Diagnosis | None) -> dict[str, object] | None:
 
 
 def _tell_lasting(lasting: Diagnosis | None, settle: float | None) -> None:
+    from exporter import report
     from foundation.looking import lasting_text
 
     if lasting is not None:
@@ -162,6 +162,8 @@ def _tell_lasting(lasting: Diagnosis | None, settle: float | None) -> None:
 @click.argument("files", nargs=-1, required=True)
 def logs(files: tuple[str, ...]) -> None:
     """Read log lines from FILES (or - for standard input) and print the log metrics on standard output."""
+    from exporter.logs.offline import UsageProblem, read_files
+
     try:
         read_files(files, sys.stdout, sys.stderr)
     except UsageProblem as problem:
@@ -182,7 +184,7 @@ def check_config(file: Path) -> None:
     web = config.exporter.web.config_file
     try:
         if web is not None:
-            check_web(file.parent / web)
+            check_web(web)
     except WebConfigError as problem:
         raise Refused(str(problem)) from None
     names = ", ".join(foundation.name for foundation in config.foundations)
@@ -191,6 +193,9 @@ def check_config(file: Path) -> None:
 
 
 def _load(file: Path) -> ExporterConfig:
+    from exporter.config import load_config
+    from foundation.yamlfile import ConfigurationError
+
     try:
         return load_config(file)
     except ConfigurationError as problem:
@@ -198,6 +203,8 @@ def _load(file: Path) -> ExporterConfig:
 
 
 def _recorded(file: Path) -> Observation:
+    from foundation.observation import Observation, ObservationError
+
     try:
         return Observation.from_json(file.read_text(encoding="utf-8"))
     except OSError as problem:

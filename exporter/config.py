@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from foundation.config import FoundationConfig, Part, ProbeConfig, unique_names
+from foundation.config import FoundationConfig, LocalPath, Part, ProbeConfig, unique_names
 from foundation.serving.address import split_listen
 from foundation.yamlfile import load
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_LOCAL = TypeAdapter(LocalPath)
 
 
 def _address(listen: str) -> str:
@@ -27,10 +30,19 @@ class LogSourceConfig(Part):
     role: Literal["api"] = "api"
     container: str | None = None
     path: str | None = None
+    """In the container for an exec source, on this machine for a file source; there `-` is standard input."""
     listen: Annotated[str, AfterValidator(_address)] | None = None
     protocol: Literal["tcp", "udp"] = "tcp"
     foundation: str | None = None
     """Which foundation's lines these are; needed only for syslog and file with several foundations."""
+
+    @field_validator("path")
+    @classmethod
+    def _beside_the_file(cls, path: str | None, info: ValidationInfo) -> str | None:
+        """A local file is relative to the configuration's folder; a path inside a container stays as it is."""
+        if path is None or path == "-" or info.data.get("source") != "file":
+            return path
+        return str(_LOCAL.validate_python(path, context=info.context))
 
     @model_validator(mode="after")
     def _know_where(self) -> Self:
@@ -45,7 +57,7 @@ class WebConfig(Part):
     """Where the exporter listens; `config_file` is the web.yml of Prometheus's own exporters."""
 
     listen: Annotated[str, AfterValidator(_address)] = ":9717"
-    config_file: str | None = None
+    config_file: LocalPath | None = None
 
 
 class ExporterSection(Part):

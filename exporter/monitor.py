@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter.log_feed import make_sources
@@ -216,7 +216,7 @@ class Monitor:
         if look.layout is None:
             return
         missing = "" if look.statefulsets is not None else "the StatefulSets cannot be read"
-        self._note("statefulsets", began, problem=missing)
+        self._note("statefulsets", began, problem=look.problems.get("statefulsets", missing))
         problem = self.tools.credentials.problem
         self._note("credentials", began, problem=str(problem) if problem else "")
         if self.config.exec:
@@ -244,9 +244,8 @@ class Monitor:
                     self._failures[result.target.name, result.cause] += 1
             for key in [key for key in self._failures if key[0] not in names]:
                 del self._failures[key]
-        for result in fresh:
-            if result.ok or result in failed:
-                self.probes.add(probe_line(result))
+        for line in shown([result for result in fresh if result.ok or result in failed]):
+            self.probes.add(line)
 
     def _note(self, name: str, began: float, *, problem: str = "") -> bool:
         """Keep a collector's state; whether its problem is a new one, which is logged."""
@@ -307,8 +306,28 @@ def _key(look: Look) -> tuple[str, str]:
     return look.diagnosis.verdict, look.diagnosis.restart
 
 
+def shown(results: Sequence[ProbeResult]) -> list[ProbeLine]:
+    """Finished probes as the page shows them: one line for all connections that a look made to the same target."""
+    by_target: dict[str, list[ProbeResult]] = {}
+    for result in results:
+        by_target.setdefault(result.target.name, []).append(result)
+    return [_line(same) for same in by_target.values()]
+
+
+def _line(same: Sequence[ProbeResult]) -> ProbeLine:
+    """The first that failed stands for all, else the first."""
+    failed = [result for result in same if not result.ok]
+    line = probe_line((failed or same)[0])
+    if len(same) == 1:
+        return line
+    counted = (
+        f"{len(failed)} of {len(same)} connections failed" if failed else f"{len(same)} of {len(same)} connections"
+    )
+    return replace(line, detail=f"{counted}: {line.detail}" if line.detail else counted)
+
+
 def probe_line(result: ProbeResult) -> ProbeLine:
-    """A probe as the page shows it."""
+    """One probe as the page shows it."""
     return ProbeLine(
         at=result.started,
         target=result.target.name,

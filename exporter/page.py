@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from exporter.web.view import CollectorLine, FoundationView, PodLine, SourceLine
 from foundation import interpret
 from foundation.durations import format_duration
-from foundation.observation import PodProbe
+from foundation.observation import PodProbe, PodState
 
 if TYPE_CHECKING:
     from exporter.monitor import Monitor
     from foundation.observer import PodLook
 
+_BY = {"the configuration": "named in the configuration"}
 _LABEL = {True: "yes", False: "no", None: ""}
 _PASSIVE = {PodProbe.REFUSED: "passive", PodProbe.NO_ANSWER: "no answer", PodProbe.MIGRATING: "migrating (503)"}
 
@@ -43,7 +44,7 @@ def foundation_view(monitor: Monitor) -> FoundationView:
         name=monitor.name,
         namespace=monitor.namespace,
         layout=look.layout.layout.name if look and look.layout else "",
-        layout_by=look.layout.by if look and look.layout else "",
+        layout_by=_BY.get(look.layout.by, look.layout.by) if look and look.layout else "",
         verdict=look.diagnosis.verdict if look and not stale else "unknown",
         restart=look.diagnosis.restart if look and not stale else "no",
         since=look.since if look and not stale else None,
@@ -62,8 +63,12 @@ def _pod(pod: PodLook) -> PodLine:
     word = interpret.pod_word(pod.probe) if pod.probe is not None else None
     waiting = next((item.waiting for item in pod.seen.containers if item.waiting), "")
     state = "Terminating" if pod.seen.deleted is not None else waiting or pod.seen.phase
-    details = [pod.state_text]
+    details = [interpret.probe_text(pod.probe)] if pod.probe is not None else []
+    if pod.state is not PodState.READY:
+        details.append(pod.state_text)
+    trouble = ""
     if pod.locket is not None and not pod.locket.ok:
+        trouble = "Locket hangs" if interpret.locket_hangs(pod.locket) else "Locket does not answer"
         details.append(f"Locket {interpret.probe_text(pod.locket)}")
     return PodLine(
         name=pod.seen.name,
@@ -73,4 +78,5 @@ def _pod(pod: PodLook) -> PodLine:
         active_label=_LABEL[pod.active],
         probe_word="" if word is None else _PASSIVE.get(word, word.replace("_", " ")),
         detail="; ".join(details),
+        trouble=trouble,
     )

@@ -45,6 +45,8 @@ class PodLine:
     probe_word: str = ""
     """What BBS on it did: serves, passive, hangs, not serving, unreached …; empty where it is not probed."""
     detail: str = ""
+    trouble: str = ""
+    """A fault beside what BBS itself did, in two or three words: its Locket hangs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
+from exporter.config import load_config
 from exporter.report import ADVICE, MEANING
 from foundation.diagnosis import Restart, Verdict
 from foundation.looking import if_lasting, lasting_text
@@ -137,6 +138,17 @@ def test_settings_that_could_not_work_are_refused(more: str, problem: str, tmp_p
     assert done.exit_code == 2
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_files_of_this_machine_are_beside_the_configuration(tmp_path: Path) -> None:
+    text = """
+foundations: [{name: a, namespace: a, exec: true}]
+exporter: {web: {config_file: web.yml}}
+logs: [{source: file, path: cc.log}, {source: file, path: "-"}, {source: exec, path: log/cc.log}]
+"""
+    loaded = load_config(Path(config(tmp_path, text)))
+    assert loaded.exporter.web.config_file == tmp_path / "web.yml"
+    assert [log.path for log in loaded.logs] == [str(tmp_path / "cc.log"), "-", "log/cc.log"]
 
 
 def test_no_command_at_all_is_answered_with_the_help() -> None:

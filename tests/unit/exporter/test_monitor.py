@@ -175,6 +175,32 @@ def test_a_result_that_stands_for_several_looks_counts_once(prod: Watched) -> No
     assert len(prod.monitor.probes.recent()) == 1
 
 
+def test_connections_of_one_look_are_one_line_on_the_page(prod: Watched) -> None:
+    good, bad = probe("service"), probe("service", Cause.TIMEOUT, Stage.TLS, "no answer within 3 s")
+    prod.sees(look(service=(good, bad, replace(good))), look(service=(probe("service"), probe("service"))))
+    newest, before = prod.monitor.probes.recent()
+    assert (newest.ok, newest.detail) == (True, "2 of 2 connections")
+    assert (before.ok, before.cause) == (False, "timeout")
+    assert before.detail == "1 of 3 connections failed: no answer within 3 s"
+
+
+def test_a_pod_on_the_page_tells_what_it_answered_and_that_its_locket_hangs(prod: Watched) -> None:
+    hung = probe("diego-api-1", Cause.TIMEOUT, Stage.TLS, "no answer within 3 s")
+    prod.sees(
+        look(
+            pod("diego-api-0", probe("diego-api-0"), active=True),
+            replace(pod("diego-api-1", refused("diego-api-1")), locket=hung),
+            replace(pod("diego-api-2", None, active=None), locket=refused("diego-api-2")),
+        )
+    )
+    first, second, third = foundation_view(prod.monitor).pods
+    assert (first.probe_word, first.detail, first.trouble) == ("serves", "127.0.0.1:8889, ping in 13.0 ms", "")
+    assert (second.probe_word, second.trouble) == ("passive", "Locket hangs")
+    assert "refused at tcp" in second.detail
+    assert "no answer within 3 s" in second.detail
+    assert (third.probe_word, third.trouble, third.active_label) == ("", "Locket does not answer", "")
+
+
 # Age
 
 
