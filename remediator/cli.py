@@ -141,7 +141,8 @@ def serve(config_file: Path, log_level: str) -> None:
 def check_config(file: Path) -> None:
     """Check a configuration, without starting anything.
 
-    It reads the file, its web.yml and its credentials. Certificates and kubeconfigs are not looked at: preflight does that, where they are.
+    It reads the file, its web.yml and its credentials. Certificates and kubeconfigs are not looked at: preflight does
+    that, where they are.
     """
     from remediator.preflight import scopes_missing
     from remediator.timeline import span
@@ -261,7 +262,8 @@ def _evidence(found: Mapping[str, object], *, observation: bool) -> str:
 def status(client: Client, json_output: bool) -> None:
     """What is in force, for each foundation.
 
-    The verdict, modes, limits left, breaker, pause, refusals. Exit 1 where a breaker is open, or the state could not be read.
+    The verdict, modes, limits left, breaker, pause, refusals. Exit 1 where a breaker is open, or the state could not
+    be read.
     """
     from remediator.status_text import as_text, is_wrong
 

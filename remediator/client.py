@@ -90,6 +90,10 @@ class Client:
 
     def close(self) -> None:
         """Drop the connection."""
+        for key in self._pool.pools.keys():  # noqa: SIM118  # not a mapping that can be iterated
+            pool = self._pool.pools.get(key)
+            if pool is not None:
+                pool.close()  # clear() alone leaves that to the garbage collector
         self._pool.clear()
 
     # --- what it can be asked -------------------------------------------------------------------------------------
