@@ -971,6 +971,13 @@ def test_scanning_pieces_and_lines_gives_the_same() -> None:
     assert in_one.candidates == [lines[2], lines[3], lines[4], lines[5], lines[7]]
 
 
+def test_the_first_message_of_a_line_is_the_one_that_is_looked_at() -> None:
+    line = steno("stage.request", data={"message": "x"})
+    assert scan(line + b"\n").candidates == scan_lines([line]).candidates == [line]
+    line = steno("x", data={"message": "stage.request"})
+    assert scan(line + b"\n").candidates == scan_lines([line]).candidates == []
+
+
 @pytest.mark.parametrize("stamp", ["7", "7.25", '"2021-06-01T10:00:31.1Z"', '"2021-06-01T10:00:31+02:00"', '""'])
 def test_the_short_way_takes_every_time_that_is_written(stamp: str) -> None:
     line = completed(200).replace(b"1549101631.5", stamp.encode(), 1)
