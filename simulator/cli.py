@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import signal
 import sys
 import tempfile
@@ -19,11 +20,12 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f"stager-demo: needs {missing.name}: pip install '.[demo]', or use make demo")
 from simulator.clock import Timing
+from simulator.daemons import Access, write_remediator
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
-from simulator.play import PlayError, StoppedError, play
+from simulator.play import Played, PlayError, StoppedError, play
 
-_PLAY_GRACE = 10.0
+_PLAY_GRACE = 8.0
 """Seconds of termination grace in the play: a tenth of SCF's 600 s would be a minute of nothing to see."""
 
 
@@ -51,7 +53,7 @@ def _epilog() -> str:
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to write kubeconfig, client certificate and exporter.yml.  [default: a new temporary folder]",
+    help="Where to write kubeconfig, certificates and configurations.  [default: a new temporary folder]",
 )
 @click.option(
     "--speed",
@@ -63,10 +65,12 @@ def _epilog() -> str:
 @click.option(
     "--grace",
     type=click.FloatRange(min=1),
-    help="Seconds that a hung process may take to be deleted.  [default: 600 / SPEED; 10 in the play]",
+    help="Seconds that a hung process may take to be deleted.  [default: 600 / SPEED; 8 in the play]",
 )
-@click.option("--play", "play_it", is_flag=True, help="Play the incident beside a running exporter, then stay up.")
-@click.option("--once", is_flag=True, help="Play it, and end: exit 0 if it recovered.")
+@click.option(
+    "--play", "play_it", is_flag=True, help="Play the whole story beside exporter and remediator, then stay up."
+)
+@click.option("--once", is_flag=True, help="Play it, and end: exit 0 if all of it happened.")
 @click.option(
     "--json",
     "as_json",
@@ -142,11 +146,13 @@ def main(
             click.echo(f"stager-demo: {error}", err=True)
             sys.exit(2)
         if not (play_it or once):
-            click.echo(json.dumps(_addresses(cluster, config)) if as_json else _welcome(cluster, config))
+            names = (secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(9))
+            access = write_remediator(cluster, config, names)
+            click.echo(json.dumps(_addresses(cluster, config)) if as_json else _welcome(cluster, config, access))
             stop.wait()
             return
         try:
-            exporter, summary = play(cluster, config, lambda line: None if as_json else click.echo(line), stop)
+            played = play(cluster, config, lambda line: None if as_json else click.echo(line), stop)
         except StoppedError:
             sys.exit(130)
         except PlayError as error:
@@ -154,12 +160,35 @@ def main(
                 json.dumps({"recovered": False, "problem": str(error)}) if as_json else str(error), err=not as_json
             )
             sys.exit(1)
-        stack.callback(exporter.stop)
+        stack.callback(played.stop)
         if as_json:
-            click.echo(json.dumps(summary, indent=1))
+            click.echo(json.dumps(played.summary, indent=1))
         if not once:
-            click.echo(f"\nIt stays up: open {exporter.url}, Ctrl-C ends it. By hand:\n\n{_welcome(cluster, config)}")
+            click.echo(_staying(cluster, config, played))
             stop.wait()
+
+
+def _staying(cluster: Cluster, config: Path, played: Played) -> str:
+    """Give what a person may try while it stays up."""
+    site, access = cluster.site().foundation, played.access
+    kubectl = f"kubectl --kubeconfig {config.with_name('kubeconfig')} -n {site.namespace}"
+    lines = [
+        "",
+        "It stays up until Ctrl-C.",
+        "",
+        f"the exporter's page    {played.exporter.url}",
+        f"the remediator's page  {played.remediator.url}   user {access.user}, password {access.password}",
+        "",
+        f"{kubectl} get rem -o wide",
+        f"{kubectl} describe rem {site.name}.restart-diego-api.1",
+        f"{kubectl} get events",
+        f"{kubectl} get pods{_label(cluster)}",
+        "",
+        "Break it again (the same verdict within an hour would open the breaker; `hung` is another one):",
+        f"curl -X POST {cluster.api.control_url}/simulator/foundations/{site.name}/incidents/hung",
+        f"All of it: {config.parent}",
+    ]
+    return "\n".join(lines)
 
 
 def _addresses(cluster: Cluster, config: Path) -> dict[str, object]:
@@ -169,6 +198,7 @@ def _addresses(cluster: Cluster, config: Path) -> dict[str, object]:
         "control": f"{cluster.api.control_url}/simulator",
         "kubeconfig": str(config.with_name("kubeconfig")),
         "exporter_yml": str(config),
+        "remediator_yml": str(config.with_name("remediator.yml")),
         "foundations": {
             name: {
                 "namespace": site.foundation.namespace,
@@ -181,23 +211,29 @@ def _addresses(cluster: Cluster, config: Path) -> dict[str, object]:
     }
 
 
-def _welcome(cluster: Cluster, config: Path) -> str:
+def _label(cluster: Cluster) -> str:
+    key = cluster.site().foundation.layout.active_key
+    return f" -L {key}" if key else ""
+
+
+def _welcome(cluster: Cluster, config: Path, access: Access) -> str:
     first = cluster.site().foundation
     lines = [
         f"Kubernetes API   {cluster.url}",
         f"control          {cluster.api.control_url}/simulator",
         f"kubeconfig       {config.with_name('kubeconfig')}",
         f"exporter.yml     {config}",
+        f"remediator.yml   {access.config}",
     ]
     lines += [
         f"{name:<16} namespace {site.foundation.namespace}, layout {site.foundation.layout.name}, "
         f"BBS Service {site.foundation.service_address}:8889, database {site.foundation.database_address}:5432"
         for name, site in cluster.sites.items()
     ]
-    key = f" -L {first.layout.active_key}" if first.layout.active_key else ""
     lines += [
         "",
-        f"kubectl --kubeconfig {config.with_name('kubeconfig')} get pods -n {first.namespace}{key}",
+        f"the remediator's page: user {access.user}, password {access.password}",
+        f"kubectl --kubeconfig {config.with_name('kubeconfig')} get pods -n {first.namespace}{_label(cluster)}",
         f"curl -X POST {cluster.api.control_url}/simulator/foundations/{first.name}/incidents/locket_hung",
         "Ctrl-C ends it.",
     ]

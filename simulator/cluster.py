@@ -407,7 +407,13 @@ class Cluster:
                         "key_file": str(files.key),
                     },
                     "settle": f"{settle}s",
-                    "database": {"kind": "postgresql", "host": site.foundation.database_address, "port": DATABASE_PORT},
+                    "database": {
+                        "kind": "postgresql",
+                        "host": site.foundation.database_address,
+                        "port": DATABASE_PORT,
+                        # Frequent looks harm nobody here, and outages follow each other faster than real ones.
+                        "interval": "2s",
+                    },
                     "exec": True,
                 }
                 for site in self._sites.values()

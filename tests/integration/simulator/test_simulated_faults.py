@@ -281,7 +281,8 @@ def test_remediations_are_not_served_without_their_definition() -> None:
         status, made, _ = ask(cluster.url, "POST", path, REMEDIATION_DEFINITION)
         assert (status, made["status"]["conditions"][1]["type"]) == (201, "Established")
         assert ask(cluster.url, "GET", place)[1]["resources"][0]["kind"] == "Remediation"
-        body = {"metadata": {"generateName": "demo.play.", "name": "demo.play.1"}, "spec": {"foundation": "demo", "playbook": "play"}}
+        spec = {"foundation": "demo", "playbook": "play"}
+        body = {"metadata": {"generateName": "demo.play.", "name": "demo.play.1"}, "spec": spec}
         assert ask(cluster.url, "POST", f"{place}/namespaces/cf/remediations", body)[0] == 201
         assert ask(cluster.url, "DELETE", f"{path}/remediations.stager-medic.dev")[0] == 200
         assert ask(cluster.url, "GET", place)[0] == 404

@@ -1,4 +1,4 @@
-"""The Remediation's definition as the chart installs it: it keeps what the remediator writes, and no request changes."""
+"""The Remediation as the chart defines it: it keeps what the remediator writes, and no request changes."""
 
 from __future__ import annotations
 

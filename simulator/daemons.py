@@ -1,0 +1,192 @@
+"""The product's daemons as processes of their own, as they would run in a cluster, and their pages."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bcrypt
+import yaml
+
+if TYPE_CHECKING:
+    from simulator.cluster import Cluster
+
+HERE = "http://127.0.0.1"
+START_LIMIT = 60.0
+"""Seconds that a daemon may take to listen."""
+
+
+class StartError(Exception):
+    """A daemon did not start; one line."""
+
+
+class Daemon:
+    """A `serve` process on a port of its own choice."""
+
+    def __init__(self, program: str, config: Path, token: str = "") -> None:
+        """Start it and wait until it listens; raises StartError. `token` goes with every question."""
+        command = [str(Path(sys.executable).with_name(program)), "serve", "--config", str(config)]
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            # In a session of its own: Ctrl-C in the terminal is for the demo, which then ends the daemon.
+            self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        except OSError as error:
+            raise StartError(f"{command[0]}: {error.strerror}") from None
+        self._ports: queue.Queue[int | None] = queue.Queue()
+        self.last_words = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            port = self._ports.get(timeout=START_LIMIT)
+        except queue.Empty:
+            port = None
+        if port is None:
+            self.stop()
+            raise StartError(f"{program} did not start: {self.last_words}")
+        self.url = f"{HERE}:{port}"
+
+    def _read(self) -> None:
+        for line in self._process.stderr or ():
+            self.last_words = line.strip()
+            if '"listening on' in line:
+                self._ports.put(int(json.loads(line)["port"]))
+        self._ports.put(None)
+
+    def get(self, path: str) -> str:
+        """Give one page's text; empty while there is none."""
+        try:
+            request = urllib.request.Request(self.url + path, headers=self._headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return ""
+
+    def stop(self) -> None:
+        """End it as Kubernetes would. Safe to repeat."""
+        self._process.terminate()
+        self._process.wait(timeout=10)
+        self._reader.join(timeout=5)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+class Exporter(Daemon):
+    """A `stager-exporter serve` process and its pages."""
+
+    def __init__(self, config: Path) -> None:
+        """Start it; raises StartError."""
+        super().__init__("stager-exporter", config)
+
+    def foundation(self) -> dict[str, Any]:
+        """Give the first foundation as the page shows it."""
+        text = self.get("/view.json")
+        found = json.loads(text)["foundations"] if text else []
+        return dict(found[0]) if found else {}
+
+    def refused_pushes(self) -> float:
+        """Give the requests that failed with 503 StagerUnavailable, over all pods."""
+        lines = self.get("/metrics").splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("cf_cc_stager_unavailable_total{")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what at the demo's remediator; made anew for each run."""
+
+    config: Path
+    """remediator.yml."""
+    notify: str
+    """Alertmanager's token."""
+    view: str
+    """The token of whoever only looks."""
+    user: str
+    """A person's."""
+    password: str
+
+    @property
+    def basic(self) -> str:
+        """The person's Authorization header."""
+        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+
+
+class Remediator(Daemon):
+    """A `stager-remediator serve` process, asked by somebody who may only look."""
+
+    def __init__(self, access: Access) -> None:
+        """Start it; raises StartError."""
+        super().__init__("stager-remediator", access.config, access.view)
+
+    def remediation(self, name: str) -> dict[str, Any]:
+        """Give one Remediation; empty while there is none."""
+        text = self.get(f"/api/v1/remediations/{name}")
+        return dict(json.loads(text)) if text else {}
+
+    def refusal(self) -> dict[str, Any] | None:
+        """Give what admission would answer now; None where it would let a request pass."""
+        text = self.get("/api/v1/status")
+        playbooks = json.loads(text)["foundations"][0]["playbooks"] if text else []
+        if not playbooks:
+            return {"text": "its state is not known"}
+        refused = playbooks[0]["refused"]
+        return None if refused is None else dict(refused)
+
+
+def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, str, str]) -> Access:
+    """Write `remediator.yml`, its credentials and their tokens beside the exporter's configuration.
+
+    `secrets`: two tokens and a password. The person's password stands in the file as a hash only.
+    """
+    folder = exporter_yml.parent
+    notify, view, password = secrets
+    for name, token in (("alertmanager.token", notify), ("viewer.token", view)):
+        file = folder / name
+        file.touch(mode=0o600)
+        file.write_text(f"{token}\n", encoding="utf-8")
+    credentials = [
+        {"name": "alertmanager", "scopes": ["webhook"], "token_file": "alertmanager.token"},
+        {"name": "viewer", "scopes": ["view"], "token_file": "viewer.token"},
+        {
+            "name": "demo",
+            "scopes": ["view", "operate"],
+            "password_bcrypt": bcrypt.hashpw(password.encode(), bcrypt.gensalt(10)).decode(),
+        },
+    ]
+    (folder / "credentials.yml").write_text(yaml.safe_dump(credentials, sort_keys=False), encoding="utf-8")
+    settings = yaml.safe_load(exporter_yml.read_text(encoding="utf-8"))
+    shared = {name: settings[name] for name in ("foundations", "probe")}
+    config = folder / "remediator.yml"
+    section = remediator_section(cluster.options.timing.lock_ttl)
+    config.write_text(yaml.safe_dump({**shared, "remediator": section}, sort_keys=False), encoding="utf-8")
+    return Access(config, notify, view, "demo", password)
+
+
+def remediator_section(lock_ttl: float) -> dict[str, Any]:
+    """Give the remediator's part of its configuration, its waits as short as the foundation's `lock_ttl` is (seconds).
+
+    A real one would keep the defaults: ten minutes of cooldown, two runs per hour, half a minute of verification.
+    """
+    return {
+        "web": {"listen": "127.0.0.1:9718"},
+        "credentials_file": "credentials.yml",
+        "poll": "500ms",
+        "backoff": "5s",
+        "playbooks": {
+            "restart-diego-api": {
+                "mode": "auto",
+                "cooldown": f"{max(20, round(20 * lock_ttl))}s",
+                "limits": [{"runs": 10, "per": "1h"}],
+                "steps": {"verify": {"dwell": "3s"}},
+            }
+        },
+    }
