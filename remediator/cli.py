@@ -164,11 +164,16 @@ def check_config(file: Path) -> None:
 
 def _beside(file: Path, config: RemediatorConfig) -> tuple[list[str], Sequence[frozenset[str]]]:
     """What is wrong with web.yml and the credentials, and the scopes that each credential has."""
+    from foundation.serving.address import ListenError, split_listen
     from foundation.serving.web_config import WebConfigError
     from foundation.serving.web_config import check as check_web
     from remediator.preflight import scopes_of
 
     problems: list[str] = []
+    try:
+        split_listen(config.remediator.web.listen)
+    except ListenError as problem:
+        problems.append(f"{file}:1:1: remediator.web.listen: {problem}")
     web = config.remediator.web.config_file
     try:
         if web is not None and check_web(web).users:
@@ -304,6 +309,10 @@ def reject(client: Client, name: str, yes: bool) -> None:
     _answer(client, name, "reject", yes=yes)
 
 
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _answer(client: Client, name: str, verb: str, *, yes: bool) -> None:
     from remediator import timeline
 
@@ -311,7 +320,7 @@ def _answer(client: Client, name: str, verb: str, *, yes: bool) -> None:
     line = timeline.timeline_of(found)
     if line.story.awaits:
         _show_request(client, line)
-        if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not click.confirm(f"{verb.capitalize()} this?"):
+        if not yes and _at_a_terminal() and not click.confirm(f"{verb.capitalize()} this?"):
             click.echo("nothing was done", err=True)
             sys.exit(1)
     answered = timeline.timeline_of(client.answer(str(found.get("name")), verb, str(found.get("resourceVersion"))))
