@@ -56,7 +56,7 @@ class SetClock:
         return time.time() + self.ahead
 
 
-def configured(cluster: Cluster, folder: Path, depth: str) -> Path:
+def configured(cluster: Cluster, folder: Path, depth: str, *, look_inside: bool) -> Path:
     path = cluster.write(folder)
     settings: dict[str, Any] = yaml.safe_load(path.read_text())
     settings["probe"] = {"interval": "250ms", "timeout": "500ms"}
@@ -64,6 +64,7 @@ def configured(cluster: Cluster, folder: Path, depth: str) -> Path:
     for foundation in settings["foundations"]:
         foundation["settle"] = "1s"
         foundation["bbs"]["depth"] = depth
+        foundation["exec"] = look_inside
     path.write_text(yaml.safe_dump(settings))
     return path
 
@@ -84,7 +85,9 @@ def cluster(clock: SetClock, incident: Incident) -> Iterator[Cluster]:
 
 @pytest.fixture
 def exporter(cluster: Cluster, incident: Incident, tmp_path: Path) -> Iterator[Exporter]:
-    path = configured(cluster, tmp_path, DEPTH.get(incident.name, "ping"))
+    # A look into a pod stands for 15 s, longer than what heals by itself lasts here.
+    depth = DEPTH.get(incident.name, "ping")
+    path = configured(cluster, tmp_path, depth, look_inside=not incident.heals_itself)
     running = Exporter(path, load_config(path))
     yield running
     running.stop()
