@@ -8,7 +8,6 @@ be a duplicate. Nothing is deleted here, and nothing is looked at: that is the e
 from __future__ import annotations
 
 import logging
-import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +21,7 @@ from remediator.runner import tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import spec_of
+from remediator.together import Together
 from remediator.trail import remediation_reference
 from remediator.words import Outcome, Phase, Reason
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from remediator.admission import Instant
+    from remediator.config import PlaybookConfig
     from remediator.ledger import Ledger
     from remediator.payload import Alert, Notification
     from remediator.site import Site
@@ -72,14 +73,34 @@ class Answer:
         }
 
 
+@dataclass(slots=True)
+class _Asked:
+    """One notification's request to one foundation, and what became of it."""
+
+    playbook: str
+    config: PlaybookConfig
+    alert: Alert
+    trigger: Trigger
+    answer: Answer | None = None
+    entry: Pending | None = None
+
+
+def _trigger(alert: Alert) -> Trigger:
+    return Trigger(
+        alertname=alert.labels.get("alertname", ""),
+        fingerprint=alert.fingerprint,
+        starts_at=alert.starts_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        labels=dict(sorted(alert.labels.items())),
+    )
+
+
 class Intake:
     """Takes notifications for all foundations of this process. Thread-safe."""
 
     def __init__(self, sites: Mapping[str, Site], metrics: Metrics) -> None:
         self._sites = sites
         self._metrics = metrics
-        # One at a time per foundation: this process need not compete with itself.
-        self._locks = {name: threading.Lock() for name in sites}
+        self._together: dict[str, Together[_Asked]] = {name: Together() for name in sites}
 
     def notify(self, notification: Notification) -> Sequence[Answer]:
         """Decide each alert; the answers come in the alerts' order. Raises Unavailable."""
@@ -152,12 +173,19 @@ class Intake:
     def _decide(self, site: Site, playbook: str, alerts: Sequence[Alert]) -> list[Answer]:
         """One firing alert speaks for all; only where none fires do the resolved ones count."""
         firing = [alert for alert in alerts if alert.status == "firing"]
-        with self._locks[site.name]:
-            if not firing:
+        together = self._together[site.name]
+        if not firing:
+            with together.lock:
                 return [self._resolve(site, alert) for alert in alerts]
-            first = min(firing, key=lambda alert: (alert.starts_at, alert.fingerprint))
-            answer = self._ask(site, playbook, first)
-        return [self._like(answer, alert, first) for alert in alerts]
+        configured = site.playbook(playbook)
+        if configured is None:
+            raise LayoutUnknown(f"the playbook {playbook} is not configured")
+        first = min(firing, key=lambda alert: (alert.starts_at, alert.fingerprint))
+        asked = _Asked(playbook, configured[0], first, _trigger(first))
+        together.do(asked, lambda waiting: self._ask(site, waiting))
+        if asked.answer is None:
+            raise Busy("the request was not decided")
+        return [self._like(asked.answer, alert, first) for alert in alerts]
 
     @staticmethod
     def _like(answer: Answer, alert: Alert, first: Alert) -> Answer:
@@ -169,46 +197,40 @@ class Intake:
             return Answer(alert.fingerprint, answer.outcome, answer.reason, answer.text)
         return Answer(alert.fingerprint, Outcome.DUPLICATE, str(Reason.RUNNING), "", answer.remediation)
 
-    def _ask(self, site: Site, playbook: str, alert: Alert) -> Answer:
-        configured = site.playbook(playbook)
-        if configured is None:
-            raise LayoutUnknown(f"the playbook {playbook} is not configured")
-        config, store = configured[0], site.ledger
-        trigger = Trigger(
-            alertname=alert.labels.get("alertname", ""),
-            fingerprint=alert.fingerprint,
-            starts_at=alert.starts_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            labels=dict(sorted(alert.labels.items())),
-        )
-        result: list[Answer] = []
-        entries: list[Pending] = []
+    def _ask(self, site: Site, asked: Sequence[_Asked]) -> None:
+        """Decide what was asked meanwhile, in order and in one swap: a burst costs no more than one notification."""
+        store = site.ledger
 
         def change(ledger: Ledger, instant: Instant) -> Ledger:
-            result.clear()
-            entries.clear()
-            if ledger.open is not None:
-                same = ledger.open.name
-                result.append(Answer(alert.fingerprint, Outcome.DUPLICATE, str(Reason.RUNNING), "", same))
-                return ledger.changed(resolved="") if ledger.resolved == alert.fingerprint else ledger
-            refused = admit(ledger, config.policy, instant) or _out_of_time(alert, instant)
-            if refused is not None:
-                text = refused.text
-                result.append(Answer(alert.fingerprint, Outcome.REFUSED, str(refused.reason), text))
-                return self._put_on_record(site, ledger, refused, (playbook, trigger), instant)
-            after, entry = ledgers.enqueue(
-                ledger, site.name, playbook, config.mode, trigger=trigger, now=instant.server
-            )
-            entries.append(entry)
-            result.append(Answer(alert.fingerprint, Outcome.CREATED, "", "", entry.name))
-            return after
+            for one in asked:
+                ledger = self._one(site, one, ledger, instant)
+            return ledger
 
         store.swap(change)
-        answer = result[0]
-        if entries:
-            self._make(site, store, entries[0])
-        elif answer.outcome is Outcome.REFUSED:
-            site.trail.audit("refused", answer.text, reason=answer.reason, fingerprint=alert.fingerprint)
-        return answer
+        for one in asked:
+            if one.entry is not None:
+                self._make(site, store, one.entry)
+            elif one.answer is not None and one.answer.outcome is Outcome.REFUSED:
+                answer = one.answer
+                site.trail.audit("refused", answer.text, reason=answer.reason, fingerprint=answer.fingerprint)
+
+    def _one(self, site: Site, one: _Asked, ledger: Ledger, instant: Instant) -> Ledger:
+        """One request on the ledger as those before it leave it."""
+        alert, trigger = one.alert, one.trigger
+        one.entry = None
+        if ledger.open is not None:
+            same = ledger.open.name
+            one.answer = Answer(alert.fingerprint, Outcome.DUPLICATE, str(Reason.RUNNING), "", same)
+            return ledger.changed(resolved="") if ledger.resolved == alert.fingerprint else ledger
+        refused = admit(ledger, one.config.policy, instant) or _out_of_time(alert, instant)
+        if refused is not None:
+            one.answer = Answer(alert.fingerprint, Outcome.REFUSED, str(refused.reason), refused.text)
+            return self._put_on_record(site, ledger, refused, (one.playbook, trigger), instant)
+        after, one.entry = ledgers.enqueue(
+            ledger, site.name, one.playbook, one.config.mode, trigger=trigger, now=instant.server
+        )
+        one.answer = Answer(alert.fingerprint, Outcome.CREATED, "", "", one.entry.name)
+        return after
 
     def _make(self, site: Site, store: LedgerStore, entry: Pending) -> None:
         """The object for people. It is stored in the ledger already; where this fails, an executor makes it."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import latency, logs, peers, pod_logs, probes, resident, scale
+from tests.bench import latency, logs, peers, pod_logs, probes, remediator, resident, scale
 from tests.bench.errors import BenchError
 from tests.bench.report import as_markdown, as_text, from_json
 
@@ -29,12 +29,13 @@ _MEASURES: Final[dict[str, Callable[..., Section]]] = {
     "latency": latency.measure,
     "scale": scale.measure,
     "memory": resident.measure,
+    "remediator": remediator.measure,
 }
 
 
 def main() -> int:
     """Measure and print; what was measured at full length goes into docs/benchmarks.md."""
-    parser = argparse.ArgumentParser(prog="make bench", description="What the exporter costs, beside its peers.")
+    parser = argparse.ArgumentParser(prog="make bench", description="What exporter and remediator cost, beside their peers.")
     parser.add_argument("--only", action="append", choices=_MEASURES, help="only this one; may be repeated")
     parser.add_argument("--quick", action="store_true", help="shorter runs: rougher figures, nothing is written")
     asked = parser.parse_args()
