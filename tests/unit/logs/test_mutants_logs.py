@@ -799,6 +799,7 @@ V3 = '{"errors"=>[{"detail"=>"d", "title"=>"CF-A", "code"=>12}]}'
         ('{"description"=>nil, "detail"=>"d", "x"=>1}', RubyError("v2", None, None, "d")),
         ('{"description"=>3, "detail"=>"d", "x"=>1}', RubyError("v2", None, None, "d")),
         ('{"x"=>1, "y"=>nil, ' + V2[1:], RubyError("v2", "CF-A", 12, "d")),
+        ('{"x"=>"s", ' + V2[1:], RubyError("v2", "CF-A", 12, "d")),
         ('{"description"=>"d" x, "error_code"=>"CF-A"}', RubyError("v2", None, None, "d")),
         ("x" + V2[1:], RubyError()),
         ('{x"description"=>"d", "code"=>3}', RubyError()),
