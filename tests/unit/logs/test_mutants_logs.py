@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.logs.causes import classify
-from exporter.logs.lines import LineSplitter
+from exporter.logs.lines import MAX_LINE, LineSplitter
 from exporter.logs.prefix import RubyError, read_json, read_json_part, read_ruby_error
 from exporter.logs.recognise import SIBLINGS, Reading, error_name, recognise
 from exporter.logs.scan import scan, scan_lines
@@ -941,7 +941,12 @@ def test_a_line_as_long_as_the_cap_is_whole_and_one_byte_more_is_cut() -> None:
             assert splitter.flush() == b""
 
 
+def test_a_mebibyte_of_a_line_is_kept() -> None:
+    assert MAX_LINE == 1_048_576
+
+
 def test_pieces_without_a_newline_are_held() -> None:
+    assert LineSplitter(100).push_whole(b"aXX\nb\n") == b"aXX\nb\n"
     splitter = LineSplitter(100)
     assert splitter.push_whole(b"a") == b""
     assert splitter.push_whole(b"b") == b""
