@@ -102,8 +102,10 @@ class Tools(Protocol):
         """The SQL server's first answer; None where it must not be asked now."""
         ...
 
-    def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
-        """Whether BBS can be reached from inside an api pod."""
+    def from_api_pod(
+        self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int, *, anew: bool = False
+    ) -> tuple[Witness, str]:
+        """Whether BBS can be reached from inside an api pod; `anew`: what was found before no longer counts."""
         ...
 
     def from_bbs_pod(self, pods: Sequence[PodSeen], layout: Layout) -> tuple[InnerDatabase, str]:
@@ -180,6 +182,8 @@ class Observer:
         self._light: dict[str, tuple[float, ProbeResult]] = {}
         self._served = False
         self._database: tuple[Database, str] | None = None
+        self._witnessed: frozenset[str] = frozenset()
+        """The pods that accepted when the look from an api pod was last wanted."""
 
     @property
     def layout(self) -> Recognised | None:
@@ -437,8 +441,10 @@ class Observer:
         if not ready:
             return Witness.UNKNOWN, "no api pod is ready"
         target = service_target_of(self._config, layout)
-        word, text = self._tools.from_api_pod(ready, layout, self._server_name(layout), target.port)
-        if word is Witness.OK and any(pod.probe is not None and pod.probe.accepted for pod in looked):
+        accepting = frozenset(pod.seen.name for pod in looked if pod.probe is not None and pod.probe.accepted)
+        changed, self._witnessed = accepting != self._witnessed, accepting
+        word, text = self._tools.from_api_pod(ready, layout, self._server_name(layout), target.port, anew=changed)
+        if word is Witness.OK and accepting:
             # It is a bare connection, and a pod that we see accept one may be what it reached.
             return Witness.WAIVED, text
         return word, text

@@ -106,10 +106,15 @@ class ProbeTools:
             self._turned_away = replace(reading.result, detail=words)
         return self._turned_away or reading.result
 
-    def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
-        """`nc` from the first ready api pod, in the vendor's words; what cannot be run is not known."""
+    def from_api_pod(
+        self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int, *, anew: bool = False
+    ) -> tuple[Witness, str]:
+        """`nc` from the first ready api pod, in the vendor's words; what cannot be run is not known.
+
+        What was found stands for WITNESS_INTERVAL, unless asked `anew`.
+        """
         now = self._monotonic()
-        if self._witness and now - self._witness[0] < WITNESS_INTERVAL:
+        if self._witness and not anew and now - self._witness[0] < WITNESS_INTERVAL:
             return self._witness[1]
         code, text = self._nc(pods, next(iter(layout.roles.api.containers), ""), host, port)
         found = ({0: Witness.OK, 1: Witness.FAIL}.get(code, Witness.UNKNOWN), text)

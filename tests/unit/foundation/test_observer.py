@@ -92,6 +92,7 @@ class FakeTools:
     witness_asked: int = 0
     inner: tuple[InnerDatabase, str] = (InnerDatabase.UP, "nc from a BBS pod")
     inside: list[str] = field(default_factory=list)
+    anew: list[bool] = field(default_factory=list)
 
     def bbs(self, target: Target) -> ProbeResult:
         self.asked.append(target)
@@ -106,8 +107,11 @@ class FakeTools:
         self.sql_asked += 1
         return None if self.sql is None else result(Target("database", "db", 5432), self.sql)
 
-    def from_api_pod(self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int) -> tuple[Witness, str]:
+    def from_api_pod(
+        self, pods: Sequence[PodSeen], layout: Layout, host: str, port: int, *, anew: bool = False
+    ) -> tuple[Witness, str]:
         self.witness_asked += 1
+        self.anew.append(anew)
         return self.witness
 
     def from_bbs_pod(self, pods: Sequence[PodSeen], layout: Layout) -> tuple[InnerDatabase, str]:
@@ -426,6 +430,15 @@ def test_a_bare_connection_from_an_api_pod_proves_nothing_beside_a_pod_that_acce
     assert (look.observation.signals.probe_from_api_pod is Witness.WAIVED) is accepts
     sentence = "From an api pod, something accepts connections, which a BBS that does not serve may do: nc."
     assert (sentence in look.diagnosis.evidence) is accepts
+
+
+def test_what_an_api_pod_saw_before_the_pods_changed_no_longer_counts(world: Make) -> None:
+    scene = world(exec=True)
+    scene.tools.says = {A: SILENT}
+    for how in ({A: SILENT}, {A: SILENT}, {}, {}, {B: SILENT}):
+        scene.tools.says = dict(how)
+        scene.look()
+    assert scene.tools.anew == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,12 @@ class TestWitness:
         clock.now = WITNESS_INTERVAL
         assert self.ask(made)[0] is Witness.FAIL
 
+    def test_it_is_asked_at_once_where_what_was_found_no_longer_counts(self, make: Maker, api: ScriptedApi) -> None:
+        api.on("GET", EXEC, websocket([frame(3, exec_status(0))]), websocket([frame(3, exec_status(1))]))
+        made = make()
+        assert self.ask(made)[0] is Witness.OK
+        assert made.from_api_pod(API_PODS, LAYOUT, "diego-api.cf", 8889, anew=True)[0] is Witness.FAIL
+
 
 class TestDatabaseFromABbsPod:
     BBS = (PodSeen("cf", "diego-api-1", "u1", "1"), PodSeen("cf", "diego-api-0", "u0", "1"))
