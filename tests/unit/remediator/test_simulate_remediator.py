@@ -103,7 +103,6 @@ def hung(cluster: Cluster) -> Iterator[Cluster]:
     cluster.start_incident("locked_out")
     yield cluster
     cluster.heal_incident("locked_out")
-    cluster.store.listing  # noqa: B018
     _forget(cluster)
 
 
@@ -142,15 +141,14 @@ def _changes(cluster: Cluster) -> list[tuple[str, str]]:
 
 def test_it_tells_what_would_be_deleted_and_changes_nothing(hung: Cluster, tmp_path: Path) -> None:
     config = write_config(hung, tmp_path, identity="simulate")
-    before, version = _changes(hung), hung.store.listing
+    before = _changes(hung)
     uids = {pod.name: pod.uid for pod in hung.site().foundation.of("bbs")}
     file = write_payload(tmp_path, alert(**ASKS), alert("2", foundation="nowhere", remediate=PLAYBOOK))
     told = json.loads(run(file, "--config", config, "--json").stdout)
     assert _changes(hung) == before, "no changing request was made"
     asked = [entry for entry in hung.api.journal.entries(everything=True) if entry.identity == "simulate"]
     assert asked, "it looked"
-    assert not [entry for entry in asked if entry.changes or entry.method not in ("GET",)]
-    assert version == hung.store.listing
+    assert not [entry for entry in asked if entry.changes or entry.method != "GET"]
 
     first, second = told["alerts"]
     assert first["outcome"] == "created"
