@@ -156,9 +156,8 @@ def main(
         except StoppedError:
             sys.exit(130)
         except PlayError as error:
-            click.echo(
-                json.dumps({"recovered": False, "problem": str(error)}) if as_json else str(error), err=not as_json
-            )
+            problem = json.dumps({"recovered": False, **error.seen, "problem": str(error)}, indent=1)
+            click.echo(problem if as_json else str(error), err=not as_json)
             sys.exit(1)
         stack.callback(played.stop)
         if as_json:
@@ -186,6 +185,8 @@ def _staying(cluster: Cluster, config: Path, played: Played) -> str:
         "",
         "Break it again (the same verdict within an hour would open the breaker; `hung` is another one):",
         f"curl -X POST {cluster.api.control_url}/simulator/foundations/{site.name}/incidents/hung",
+        "Ask for a restart by hand, needed or not:",
+        f"{kubectl} create -f {config.with_name('remediation.yml')}",
         f"All of it: {config.parent}",
     ]
     return "\n".join(lines)

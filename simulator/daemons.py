@@ -9,7 +9,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,11 +113,6 @@ class Access:
     """A person's."""
     password: str
 
-    @property
-    def basic(self) -> str:
-        """The person's Authorization header."""
-        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
-
 
 class Remediator(Daemon):
     """A `stager-remediator serve` process, asked by somebody who may only look."""
@@ -145,6 +139,8 @@ class Remediator(Daemon):
 def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, str, str]) -> Access:
     """Write `remediator.yml`, its credentials and their tokens beside the exporter's configuration.
 
+    And `remediation.yml`, for whoever wants to ask for a restart by hand.
+
     `secrets`: two tokens and a password. The person's password stands in the file as a hash only.
     """
     folder = exporter_yml.parent
@@ -168,6 +164,13 @@ def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, s
     config = folder / "remediator.yml"
     section = remediator_section(cluster.options.timing.lock_ttl)
     config.write_text(yaml.safe_dump({**shared, "remediator": section}, sort_keys=False), encoding="utf-8")
+    request = {
+        "apiVersion": "stager-medic.dev/v1alpha1",
+        "kind": "Remediation",
+        "metadata": {"generateName": f"{cluster.site().foundation.name}.restart-diego-api.by-hand-"},
+        "spec": {"foundation": cluster.site().foundation.name, "playbook": "restart-diego-api"},
+    }
+    (folder / "remediation.yml").write_text(yaml.safe_dump(request, sort_keys=False), encoding="utf-8")
     return Access(config, notify, view, "demo", password)
 
 

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -44,7 +45,9 @@ BY_HAND = "by-hand"
 
 
 class PlayError(Exception):
-    """A step of the play did not come to pass; one line."""
+    """A step of the play did not come to pass; one line. `seen` is the summary of what came before it."""
+
+    seen: Mapping[str, object] = MappingProxyType({})
 
 
 class StoppedError(Exception):
@@ -238,17 +241,22 @@ def play(cluster: Cluster, config: Path, say: Callable[[str], None], stop: threa
         say(f"exporter    {exporter.url}   remediator  {remediator.url}")
         say(f"kubernetes  {cluster.url}   namespace {cluster.site().foundation.namespace}   files {config.parent}")
         stage = _Stage(cluster, exporter, remediator, alerting, Story(say, stop))
-        summary = _summary(stage)
+        summary: dict[str, object] = {"recovered": False, "incident": "locket_hung"}
+        try:
+            _perform(stage, summary)
+        except PlayError as error:
+            error.seen = summary
+            raise
+        finally:
+            summary["events"] = stage.story.events
         return Played(exporter, remediator, access, summary, stack.pop_all())
 
 
-def _summary(stage: _Stage) -> dict[str, object]:
-    summary: dict[str, object] = {"recovered": False, "incident": "locket_hung"}
+def _perform(stage: _Stage, summary: dict[str, object]) -> None:
     summary["remediation"] = _first_incident(stage)
     summary["recovered"] = True
     summary["refused"] = _second_incident(stage)
     summary["declined"] = _database_down(stage)
-    return {**summary, "events": stage.story.events}
 
 
 def _first_incident(stage: _Stage) -> dict[str, object]:

@@ -96,6 +96,10 @@ def find(group: str, version: str, plural: str, served: Sequence[Resource] = RES
     return None
 
 
+OPENAPI_V2 = b"\x0a\x032.0"
+"""An OpenAPI document that describes nothing, as protobuf: with it, kubectl checks nothing before it sends."""
+
+
 def discovery(path: str, served: Sequence[Resource] = RESOURCES) -> Json | None:
     """Answer a discovery path, or give None where the path is not one that is served."""
     parts = [part for part in path.split("/") if part]

@@ -23,7 +23,7 @@ from simulator.api.errors import ApiError
 from simulator.api.faults import Asked, Faults, Rule, ServerMode, error_of
 from simulator.api.journal import Journal
 from simulator.api.objects import encode, metadata, parse_time, rfc3339_nano
-from simulator.api.resources import RESOURCES, discovery
+from simulator.api.resources import OPENAPI_V2, RESOURCES, discovery
 from simulator.api.tables import table
 from simulator.api.websocket import WebSocket, accept_key
 from simulator.commands import CommandNotFoundError
@@ -295,6 +295,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_bytes(200, b"ok", "text/plain")
         elif self.command == "POST" and parts[-1:] == ["selfsubjectaccessreviews"]:
             self._send(201, self._review(body))
+        elif path == "/openapi/v2" and "protobuf" in self.headers.get("Accept", ""):
+            self._send_bytes(200, OPENAPI_V2, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
         elif self.command == "GET" and (found := discovery(path, served)) is not None:
             self._send(200, found)
         else:

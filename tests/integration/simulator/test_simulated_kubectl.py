@@ -165,7 +165,7 @@ def test_a_definition_is_applied_and_explored(kubectl: Kubectl, cluster: Cluster
     file.write_text(json.dumps(REMEDIATION_DEFINITION))
     assert "deleted" in kubectl("delete", "crd", "remediations.stager-medic.dev")
     assert kubectl.run("get", "remediations", "-n", "cf").returncode == 1
-    kubectl("create", "-f", str(file), "--validate=false")
+    kubectl("create", "-f", str(file))
     kubectl("wait", "--for=condition=Established", "crd/remediations.stager-medic.dev", "--timeout=10s")
     assert "No resources found" in kubectl.run("get", "rem", "-n", "cf").stderr
 
