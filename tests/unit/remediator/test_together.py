@@ -46,5 +46,5 @@ def test_a_batch_that_fails_is_told_to_all_of_it_and_to_nobody_else() -> None:
     with pytest.raises(LookupError, match="no state"):
         together.do("a", work)
     done: list[str] = []
-    together.do("b", lambda jobs: done.extend(jobs))
+    together.do("b", done.extend)
     assert done == ["b"]
