@@ -82,7 +82,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = 1000.0
-        self.each: list[Callable[[], None]] = []
+        self.each: list[Callable[[], bool | None]] = []
+        """Called as time goes by; True: something is about to change, so go on in small steps."""
 
     def __call__(self) -> float:
         return self.boot
@@ -92,10 +93,12 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         until = self.boot + seconds
+        busy = True
         while self.boot < until:
-            self.boot = min(until, self.boot + 0.5)
+            self.boot = min(until, self.boot + 0.5) if busy else until
+            busy = False
             for turn in self.each:
-                turn()
+                busy = bool(turn()) or busy
 
 
 class Waiting(threading.Event):
@@ -349,10 +352,11 @@ class Ward:
         if well:
             self.well.add(made["metadata"]["uid"])
 
-    def tick(self) -> None:
-        """What kubelets, the controller and the label's writer do as time goes by."""
-        now = self.clock.wall()
-        for pod in self.pods():
+    def tick(self) -> bool:
+        """What kubelets, the controller and the label's writer do as time goes by. Whether there is more to do."""
+        now, before = self.clock.wall(), self.pods()
+        busy = any("deletionTimestamp" in metadata(pod) or not _ready(pod) for pod in before)
+        for pod in before:
             about = metadata(pod)
             if "deletionTimestamp" in about:
                 grace = float(about["deletionGracePeriodSeconds"])
@@ -362,7 +366,7 @@ class Ward:
             elif not _ready(pod) and now >= parse_time(about["creationTimestamp"]) + self.starts:
                 self._edit(about["name"], lambda found: found["status"]["conditions"][0].update(status="True"))
         if self.replaces:
-            alive = {metadata(pod)["name"] for pod in self.pods()}
+            alive = {metadata(pod)["name"] for pod in (self.pods() if busy else before)}
             for role in self.counts:
                 try:
                     wanted = self.store.get(STATEFULSETS, "cf", self.set_name(role))["spec"]["replicas"]
@@ -371,7 +375,9 @@ class Ward:
                 for ordinal in range(wanted):
                     if f"{self.set_name(role)}-{ordinal}" not in alive:
                         self._birth(role, ordinal, well=self.heals)
+                        busy = True
         self._mark()
+        return busy
 
     def _mark(self) -> None:
         label = self.layout.active_label

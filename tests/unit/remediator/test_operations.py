@@ -108,7 +108,7 @@ class TestApproving:
         with refused(409, "is no longer waiting"):
             operations.approve(one.site, NAME, "olga", version)
 
-    @pytest.mark.parametrize("late", [3600, 3599, 100_000])
+    @pytest.mark.parametrize("late", [3600, 3599, 7200])
     def test_expired_by_the_servers_clock(self, ward: Ward, one: Replica, version: str, late: float) -> None:
         ward.clock.advance(late)
         slow = replica(ward, "slow", skew=-7200.0)
