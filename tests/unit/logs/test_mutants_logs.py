@@ -941,6 +941,14 @@ def test_a_line_as_long_as_the_cap_is_whole_and_one_byte_more_is_cut() -> None:
             assert splitter.flush() == b""
 
 
+def test_after_a_flush_a_line_may_be_as_long_as_the_cap_again() -> None:
+    splitter = LineSplitter(4)
+    splitter.push(b"abc")
+    assert splitter.flush() == b"abc"
+    assert splitter.push(b"wxyz\n") == [b"wxyz"]
+    assert splitter.overlong == 0
+
+
 def test_a_mebibyte_of_a_line_is_kept() -> None:
     assert MAX_LINE == 1_048_576
 
