@@ -35,7 +35,9 @@ _MEASURES: Final[dict[str, Callable[..., Section]]] = {
 
 def main() -> int:
     """Measure and print; what was measured at full length goes into docs/benchmarks.md."""
-    parser = argparse.ArgumentParser(prog="make bench", description="What exporter and remediator cost, beside their peers.")
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="What exporter and remediator cost, beside their peers."
+    )
     parser.add_argument("--only", action="append", choices=_MEASURES, help="only this one; may be repeated")
     parser.add_argument("--quick", action="store_true", help="shorter runs: rougher figures, nothing is written")
     asked = parser.parse_args()

@@ -57,9 +57,9 @@ def measure(_peers: Peers, *, quick: bool) -> Section:
         name="scale",
         title="Many foundations",
         how=(
-            "Simulated foundations (in a process of their own, at the speed of real life) under one exporter, installed "
-            "without extras, with the defaults: a look every 5 s at each (three connections to the Service, one to each of two BBS and two "
-            "Lockets), its log followed by `exec` in two api pods, a scrape every 15 s, for "
+            "Simulated foundations (in a process of their own, at the speed of real life) under one exporter without "
+            "extras, with the defaults: a look every 5 s at each (three connections to the Service, one to each of two "
+            "BBS and two Lockets), its log followed by `exec` in two api pods, a scrape every 15 s, for "
             f"{seconds:.0f} s. A probe's lateness is the time since the one before, less the interval, from the pages' "
             "history of probes."
         ),
