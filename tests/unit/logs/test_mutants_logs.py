@@ -1038,6 +1038,8 @@ def test_the_short_way_takes_the_runtimes_and_kubectls_time(fraction: str, strea
         ("SSL_connect: execution expired", "timeout"),
         ("getaddrinfo: execution expired", "dns"),
         ("Connection refused: Connection reset", "refused"),
+        ("Connection refused: getaddrinfo", "dns"),
+        ("ssl_read: bad Certificate", "tls"),
         ("Broken pipe: timeout", "reset"),
         ("failed with status: 500", "http_status"),
         ("failed with status:500", "http_status"),
