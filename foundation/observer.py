@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from foundation import interpret
 from foundation.cluster import FRESH
@@ -42,7 +42,6 @@ __all__ = [
     "FRESH",
     "LIGHT_PROBE_INTERVAL",
     "Cluster",
-    "ExplainsStatefulSets",
     "Look",
     "Observer",
     "PodLook",
@@ -76,11 +75,6 @@ class Cluster(Protocol):
     def problem(self) -> str:
         """Why the pods are not current, or an empty text."""
         ...
-
-
-@runtime_checkable
-class ExplainsStatefulSets(Protocol):
-    """A Cluster that also says why it has no StatefulSets."""
 
     def statefulsets_problem(self) -> str:
         """Why `statefulsets` is None, or an empty text."""
@@ -496,7 +490,7 @@ class Observer:
         Their names are read off the pods, as KubeCF's releases differ in them, and off the layout where no pod tells.
         """
         if statefulsets is None:
-            return None, self._cluster.statefulsets_problem() if isinstance(self._cluster, ExplainsStatefulSets) else ""
+            return None, self._cluster.statefulsets_problem()
         named = {name for pod in looked if pod.role != "api" and (name := pod.seen.owner)}
         wanted = named or {role.statefulset for name, role in layout.roles.items() if name != "api"}
         found = {item.name: item.rolling for item in statefulsets}

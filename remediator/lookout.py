@@ -64,6 +64,9 @@ class _Turned:
     def statefulsets(self) -> Sequence[StatefulSetSeen] | None:
         return self.now.statefulsets()
 
+    def statefulsets_problem(self) -> str:
+        return self.now.statefulsets_problem()
+
     def age(self) -> float | None:
         return self.now.age()
 

@@ -2,7 +2,8 @@
 
 Supported: `tls_server_config` with cert_file, key_file, client_ca_file, client_auth_type (NoClientCert,
 VerifyClientCertIfGiven, RequireAndVerifyClientCert) and min_version (TLS12, TLS13), and `basic_auth_users` with bcrypt
-hashes. Every other key is refused rather than ignored: a front less closed than its file says is worse than one that does not start.
+hashes. Every other key is refused rather than ignored: a front less closed than its file says is worse than one that
+does not start.
 
 The file and the certificates are looked at again on every connection and request; a new version that is wrong leaves
 the old one in force and is logged once. Only turning TLS itself on or off needs a new start. Other than in

@@ -64,6 +64,9 @@ class FakeCluster:
     def problem(self) -> str:
         return self.trouble
 
+    def statefulsets_problem(self) -> str:
+        return ""
+
 
 OK: tuple[Stage | None, Cause | None] = (None, None)
 REFUSED = (Stage.TCP, Cause.REFUSED)

@@ -10,7 +10,6 @@ from kubernetes.client import Configuration
 
 from foundation.cluster import FRESH, ListedCluster, WatchedCluster, server_time
 from foundation.kube.client import KubeClient
-from foundation.observer import ExplainsStatefulSets
 from tests.support.scripted_api import ScriptedApi, bookmark, events, page, reply, silence, status, until
 
 if TYPE_CHECKING:
@@ -152,7 +151,6 @@ class TestWatched:
         until(lambda: "403" in cluster.statefulsets_problem())
         assert cluster.statefulsets_problem().startswith("cannot list statefulsets in namespace cf: 403 Forbidden: ")
         until(lambda: cluster.age() is not None and cluster.problem() == "")
-        assert isinstance(cluster, ExplainsStatefulSets)
 
     def test_a_watch_without_an_answer_ends_when_it_is_told_to(self, api: ScriptedApi, cluster: WatchedCluster) -> None:
         for path in (PODS, SETS):

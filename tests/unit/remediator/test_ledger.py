@@ -253,6 +253,8 @@ class Replicas(RuleBasedStateMachine):
         self.names: list[str] = []
         self.begun: list[datetime] = []
         self.ends: list[datetime] = []
+        self.after: list[tuple[datetime, datetime]] = []
+        """Each start with the ends before it."""
         self.epoch = 0
 
     @rule(seconds=st.integers(1, 3000))
@@ -292,6 +294,7 @@ class Replicas(RuleBasedStateMachine):
         assert was.paused(self.now) is None
         if not run_of(was).intents:
             self.begun.append(self.now)
+            self.after += [(self.now, end) for end in self.ends]
 
     @rule(holder=st.sampled_from("ab"), phase=st.sampled_from([Phase.SUCCEEDED, Phase.FAILED, Phase.NOT_NEEDED]))
     def a_replica_closes(self, holder: str, phase: Phase) -> None:
@@ -329,9 +332,8 @@ class Replicas(RuleBasedStateMachine):
             for start in self.begun:
                 window = [other for other in self.begun if start <= other < start + limit.per]
                 assert len(window) <= limit.runs
-        for start in self.begun:
-            before = [end for end in self.ends if end <= start]
-            assert not before or start - max(before) >= POLICY.cooldown
+        for start, ended in self.after:
+            assert start - ended >= POLICY.cooldown
 
 
 Replicas.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -13,7 +13,6 @@ from remediator.store import ATTEMPTS, Busy, LedgerStore, Remediation, Remediati
 from simulator.api.resources import CONFIGMAPS
 from tests.support.remediation import START, MemoryClient, Ward
 
-
 SPEC: dict[str, object] = {"foundation": "prod", "playbook": "restart-diego-api"}
 
 
