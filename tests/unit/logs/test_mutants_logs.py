@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exporter.logs.account import OTHER, QUIET_FOR, STATUSES, UNKNOWN
 from exporter.logs.causes import classify
 from exporter.logs.lines import MAX_LINE, LineSplitter
 from exporter.logs.prefix import RubyError, read_json, read_json_part, read_ruby_error
@@ -928,7 +929,13 @@ def test_four_colour_resets_at_the_end_come_off() -> None:
     assert unwrap(b"x" + reset * 5).payload == b"x" + reset
 
 
-# --- lines, scanning, causes ---
+# --- counting, lines, scanning, causes ---
+
+
+def test_the_labels_that_are_there_from_the_start() -> None:
+    assert (OTHER, UNKNOWN) == ("other", "unknown")
+    assert " ".join(STATUSES) == "200 201 202 204 400 401 403 404 422 500 502 503 504"
+    assert QUIET_FOR == 3600
 
 
 def test_a_line_as_long_as_the_cap_is_whole_and_one_byte_more_is_cut() -> None:
