@@ -59,7 +59,8 @@ def _facts(state: Mapping[str, object], now: float) -> Iterator[tuple[str, str]]
     if breaker:
         name = _text(breaker, "remediation") or _text(state, "foundation")
         yield "breaker", f"open since {_when(breaker.get('since'), now)}: {_text(breaker, 'why')}"
-        yield "", f"when it is understood: stager-remediator acknowledge {name} --reason ..."
+        yield "", "when it is understood:"
+        yield "", f"stager-remediator acknowledge {name} --reason ..."
     if pause := _map(state, "pause"):
         until = f"until {_when(pause['until'], now)}" if pause.get("until") else "until somebody resumes it"
         since = _when(pause.get("since"), now)

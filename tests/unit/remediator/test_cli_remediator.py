@@ -47,6 +47,7 @@ def run(one: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     token = tmp_path / "token"
     token.write_text(TOKENS["all"])
     with served(one.app) as url:
+        monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.setenv("STAGER_REMEDIATOR_URL", url)
         monkeypatch.setenv("STAGER_REMEDIATOR_TOKEN_FILE", str(token))
 
@@ -119,7 +120,7 @@ def test_status_says_what_is_in_force_and_exits_1_where_a_person_is_needed(
     assert fine.exit_code == 0
     assert fine.stdout.startswith("prod (namespace cf, layout cfee-2): Ready\n")
     assert "restart-diego-api: mode auto, at most 5 pods" in fine.stdout
-    assert "runs left: 2 of 2 per 1h, 4 of 4 per 24h; cooldown 10m" in fine.stdout
+    assert "runs left: 2 of 2 per 1h, 4 of 4 per 24h; cooldown 10m" in " ".join(fine.stdout.split())
     assert "locked_out, restart yes" in fine.stdout
     one.ledger(
         lambda ledger: ledgers.refuse(
@@ -129,7 +130,7 @@ def test_status_says_what_is_in_force_and_exits_1_where_a_person_is_needed(
     )  # fmt: skip
     wrong = run("status")
     assert wrong.exit_code == 1
-    assert f"when it is understood: stager-remediator acknowledge {NAME} --reason" in wrong.stdout
+    assert f" stager-remediator acknowledge {NAME} --reason ...\n" in wrong.stdout, "on one line, to be copied"
     assert "breaker: not before somebody" in " ".join(wrong.stdout.split())
     assert json.loads(run("status", "--json").stdout)["foundations"][0]["breaker"]["remediation"] == NAME
     one.kubes["prod"].broken = unreachable()
