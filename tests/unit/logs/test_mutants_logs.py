@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from exporter.logs.account import OTHER, QUIET_FOR, STATUSES, UNKNOWN
+from exporter.logs.account import OTHER, QUIET_FOR, STATUSES, UNKNOWN, LogAccount
 from exporter.logs.causes import classify
 from exporter.logs.lines import MAX_LINE, LineSplitter
+from exporter.logs.metrics import LogMetrics
 from exporter.logs.prefix import RubyError, read_json, read_json_part, read_ruby_error
 from exporter.logs.recognise import SIBLINGS, Reading, error_name, recognise
 from exporter.logs.scan import scan, scan_lines
@@ -936,6 +938,26 @@ def test_the_labels_that_are_there_from_the_start() -> None:
     assert (OTHER, UNKNOWN) == ("other", "unknown")
     assert " ".join(STATUSES) == "200 201 202 204 400 401 403 404 422 500 502 503 504"
     assert QUIET_FOR == 3600
+
+
+@pytest.mark.parametrize(
+    ("host", "label"),
+    [
+        ("a", "a"),
+        ("A-0.b_c:9", "A-0.b_c:9"),
+        ("h" * 253, "h" * 253),
+        ("h" * 254, OTHER),
+        ("-a", OTHER),
+        ("a\u00fc", OTHER),
+        ("a/b", OTHER),
+    ],
+)
+def test_what_can_be_the_name_of_a_pod(host: str, label: str) -> None:
+    registry = CollectorRegistry()
+    account = LogAccount(LogMetrics(registry), "prod", clock=lambda: 1000.0)
+    account.feed("syslog", "", [in_rfc5424(failed(), host)])
+    labels = {"foundation": "prod", "pod": label, "cause": "timeout"}
+    assert registry.get_sample_value("cf_cc_stager_unavailable_total", labels) == 1
 
 
 def test_a_line_as_long_as_the_cap_is_whole_and_one_byte_more_is_cut() -> None:
