@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from foundation.kube.errors import KubeError
@@ -20,7 +20,7 @@ from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wa
 from remediator.runner import tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
-from remediator.story import spec_of
+from remediator.story import iso, spec_of
 from remediator.together import Together
 from remediator.trail import remediation_reference
 from remediator.words import Outcome, Phase, Reason
@@ -89,7 +89,7 @@ def _trigger(alert: Alert) -> Trigger:
     return Trigger(
         alertname=alert.labels.get("alertname", ""),
         fingerprint=alert.fingerprint,
-        starts_at=alert.starts_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        starts_at=iso(alert.starts_at.astimezone(UTC)),
         labels=dict(sorted(alert.labels.items())),
     )
 

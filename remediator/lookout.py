@@ -119,10 +119,11 @@ class Lookout:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watch; a look under way is left to its own time limits."""
+        """End the watch, if it was begun; a look under way is left to its own time limits."""
         self._stop.set()
-        self._watched.stop()
-        self._thread.join(timeout=2.0)
+        if self._thread.ident is not None:
+            self._watched.stop()
+            self._thread.join(timeout=2.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
