@@ -960,6 +960,24 @@ def test_what_can_be_the_name_of_a_pod(host: str, label: str) -> None:
     assert registry.get_sample_value("cf_cc_stager_unavailable_total", labels) == 1
 
 
+def test_a_pod_that_the_cluster_named_keeps_its_place() -> None:
+    account = LogAccount(LogMetrics(CollectorRegistry()), "prod", max_pods=1, clock=lambda: 1e6)
+    account.know_pod("")
+    assert account.pods() == frozenset()
+    account.know_pod("api-0")
+    account.know_pod("api-1")
+    account.feed("syslog", "", [in_rfc5424(failed(), "api-2")])
+    assert account.pods() == {"api-0"}
+
+
+def test_a_status_below_100_shares_a_label() -> None:
+    registry = CollectorRegistry()
+    account = LogAccount(LogMetrics(registry), "prod")
+    account.feed("pod", "api-0", [completed(200).replace(b"Completed 200", b"Completed 099")])
+    labels = {"foundation": "prod", "pod": "api-0", "status": OTHER}
+    assert registry.get_sample_value("cf_cc_requests_completed_total", labels) == 1
+
+
 def test_a_line_as_long_as_the_cap_is_whole_and_one_byte_more_is_cut() -> None:
     for push in ("push", "push_whole"):
         for size, overlong in ((4, 0), (5, 1)):
