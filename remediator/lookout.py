@@ -171,7 +171,10 @@ class Lookout:
         if not ready:
             return Witness.UNKNOWN, "no api pod is ready"
         target = service_target_of(self.config, layout)
-        return self._tools.from_api_pod(ready, layout, target.server_name or target.host, target.port)
+        place = (target.server_name or target.host, target.port)
+        found = self._tools.from_api_pod(ready, layout, *place)
+        # A failure from before the recovery must not be held against it.
+        return found if found[0] is Witness.OK else self._tools.from_api_pod(ready, layout, *place, anew=True)
 
     def _watch(self) -> None:
         while not self._stop.is_set():
