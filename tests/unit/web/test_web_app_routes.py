@@ -16,7 +16,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.web.app import DETAILS_AT_ONCE, PROBES_AT_ONCE, create_app
+from exporter.web.app import DETAILS_AT_ONCE, create_app
+from exporter.web.front import PROBES_AT_ONCE
 from exporter.web.view import CollectorLine, ExporterView, FoundationView, PodLine, ProbeLine, SourceLine
 from tests.support.preview import NOW, FixedProvider, exporter_view, fifty, healthy, locket_hung
 
