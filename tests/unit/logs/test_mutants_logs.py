@@ -970,6 +970,17 @@ def test_a_pod_that_the_cluster_named_keeps_its_place() -> None:
     assert account.pods() == {"api-0"}
 
 
+def test_a_foundation_that_is_watched_again_counts_again_beyond_the_cap_too() -> None:
+    registry = CollectorRegistry()
+    account = LogAccount(LogMetrics(registry), "prod")
+    labels = {"foundation": "prod", "pod": OTHER, "cause": "timeout"}
+    for request_id in ("a", "b"):
+        account.feed("syslog", "", [in_rfc5424(failed(request_id=request_id), "-no-pod")])
+        assert registry.get_sample_value("cf_cc_stager_unavailable_total", labels) == 1
+        account.close()
+        assert registry.get_sample_value("cf_cc_stager_unavailable_total", labels) is None
+
+
 def test_a_status_below_100_shares_a_label() -> None:
     registry = CollectorRegistry()
     account = LogAccount(LogMetrics(registry), "prod")
