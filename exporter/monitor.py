@@ -112,6 +112,8 @@ class Monitor:
         self._states: dict[str, CollectorState] = {}
         self._newest: tuple[float, Look] | None = None
         self._asked: tuple[float, ProbeResult] | None = None
+        self._version = 0
+        self._own: Certificate | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"look-{self.name}", daemon=True)
@@ -129,6 +131,10 @@ class Monitor:
         self.cluster.stop()
         self._thread.join(timeout=2.0)
         self._account.close()
+
+    def version(self) -> int:
+        """A number that grows with each turn, once everything that this turn changes is in place."""
+        return self._version
 
     def latest(self) -> Look | None:
         """The newest finished look, however old."""
@@ -182,8 +188,8 @@ class Monitor:
             return tuple(self._states.values())
 
     def client_certificate(self) -> Certificate | None:
-        """Our own certificate, the one in use."""
-        return self.tools.credentials.certificate
+        """Our own certificate, the one in use at the newest look."""
+        return self._own
 
     def _run(self) -> None:
         # The first list takes a moment; a look before it would only say that nothing is known.
@@ -205,6 +211,7 @@ class Monitor:
             problem = f"{type(error).__name__}: {error}"
             if self._note("look", began, problem=problem):
                 logger.exception("a look failed", extra={"foundation": self.name})
+        self._version += 1
 
     def _take(self, look: Look, began: float) -> None:
         before = self.latest()
@@ -217,7 +224,7 @@ class Monitor:
             return
         missing = "" if look.statefulsets is not None else "the StatefulSets cannot be read"
         self._note("statefulsets", began, problem=look.problems.get("statefulsets", missing))
-        problem = self.tools.credentials.problem
+        self._own, problem = self.tools.credentials.certificate, self.tools.credentials.problem
         self._note("credentials", began, problem=str(problem) if problem else "")
         if self.config.exec:
             mute = look.observation.signals.probe_from_api_pod is Witness.UNKNOWN

@@ -1,17 +1,20 @@
 """The newest Looks as Prometheus metrics: rendered at the scrape, from values that are already there.
 
 One custom collector over the snapshots, and not gauges set along the way: a pod that has vanished is then simply not in
-the next scrape. Counters of events live with the foundation that they count for.
+the next scrape. Counters of events live with the foundation that they count for. A foundation's lines are written once
+for each of its versions, and kept; whether they are stale is asked at every scrape.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from exporter.web.exposition import Family, labels_of, number, series_name
 from foundation.diagnosis import Restart, Verdict
 from foundation.observation import Database
 from foundation.observer import FRESH
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from exporter.web.exposition import Kind
     from foundation.observer import Look
     from foundation.probes.result import Certificate, ProbeResult
 
@@ -58,6 +62,10 @@ class Source(Protocol):
     name: str
     namespace: str
 
+    def version(self) -> int:
+        """A number that is another one after each change of what the methods below give, but for `stale`."""
+        ...
+
     def latest(self) -> Look | None:
         """The newest look, however old."""
         ...
@@ -79,58 +87,103 @@ class Source(Protocol):
         ...
 
 
-class _Families:
-    """The families of one scrape, made when first written to, in the order of the contract."""
+class _Head(NamedTuple):
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...]
 
-    def __init__(self) -> None:
-        self._gauges: dict[str, GaugeMetricFamily] = {}
-        self._counters: dict[str, CounterMetricFamily] = {}
+
+@dataclass(slots=True)
+class _Families:
+    """What there is to say of one foundation, in the order of the contract."""
+
+    rows: dict[str, tuple[_Head, list[tuple[tuple[str, ...], float]]]] = field(default_factory=dict)
 
     def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
-        family = self._gauges.get(name)
-        if family is None:
-            family = self._gauges[name] = GaugeMetricFamily(name, text, labels=list(labels))
-        family.add_metric(list(labels.values()), value)
+        self._add("gauge", name, text, value, labels)
 
     def counter(self, name: str, text: str, value: float, **labels: str) -> None:
-        family = self._counters.get(name)
-        if family is None:
-            family = self._counters[name] = CounterMetricFamily(name, text, labels=list(labels))
-        family.add_metric(list(labels.values()), value)
+        self._add("counter", name, text, value, labels)
 
-    def forget(self, foundation: str) -> None:
-        """Take out every sample of a foundation."""
-        for family in (*self._gauges.values(), *self._counters.values()):
-            family.samples = [sample for sample in family.samples if sample.labels.get("foundation") != foundation]
+    def _add(self, kind: Kind, name: str, text: str, value: float, labels: Mapping[str, str]) -> None:
+        found = self.rows.get(name)
+        if found is None:
+            found = self.rows[name] = (_Head(name, kind, text, tuple(labels)), [])
+        found[1].append((tuple(labels.values()), value))
 
-    def all(self) -> Iterable[Metric]:
-        yield from self._gauges.values()
-        yield from self._counters.values()
+    def written(self) -> dict[str, tuple[_Head, str]]:
+        """The lines of each family, by its name."""
+        found = {}
+        for name, (head, rows) in self.rows.items():
+            series, labels = series_name(name, head.kind), labels_of(head.labels)
+            found[name] = head, "".join([f"{series}{labels(values)} {number(value)}\n" for values, value in rows])
+        return found
+
+
+class _Kept(NamedTuple):
+    version: tuple[int, bool]
+    """The source's, and whether it was stale."""
+    source: Source
+    families: Mapping[str, tuple[_Head, str]]
 
 
 class SnapshotCollector(Collector):
-    """Renders every foundation's newest snapshot."""
+    """Renders every foundation's newest snapshot. Call `families` from one thread at a time."""
 
     def __init__(self, sources: Callable[[], Iterable[Source]]) -> None:
         self._sources = sources
+        self._kept: dict[str, _Kept] = {}
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the families depend on what is there."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Every family with at least one sample."""
-        families = _Families()
+        """Every family with at least one sample, as client_python's values: nothing of it is kept."""
+        merged: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         for source in self._sources():
-            try:
-                _foundation(families, source)
-            except Exception:  # a fault of ours with one foundation must not cost the others their series
-                logger.exception("a foundation is left out of the scrape", extra={"foundation": source.name})
-                families.forget(source.name)
-                _success(families, source.name, "snapshot", success=False)
+            for name, (head, rows) in _seen(source)[0].rows.items():
+                if name not in merged:
+                    make = CounterMetricFamily if head.kind == "counter" else GaugeMetricFamily
+                    merged[name] = make(name, head.text, labels=head.labels)
+                for values, value in rows:
+                    merged[name].add_metric(values, value)
+        return merged.values()
+
+    def families(self) -> Iterable[Family]:
+        """The same, written; what has not changed since the last time is not written anew."""
+        merged: dict[str, tuple[_Head, list[str]]] = {}
+        kept: dict[str, _Kept] = {}
+        for source in self._sources():
+            # Asked first: what changes while it is written has another version the next time.
+            version = source.version(), source.stale()
+            held = self._kept.get(source.name)
+            if held is None or held.version != version or held.source is not source:
+                seen, good = _seen(source)
+                held = _Kept(version, source, seen.written())
             else:
-                _success(families, source.name, "snapshot", success=True)
-        return families.all()
+                good = True
+            if good:
+                kept[source.name] = held
+            for name, (head, lines) in held.families.items():
+                merged.setdefault(name, (head, []))[1].append(lines)
+        self._kept = kept
+        return [Family(head.name, head.kind, head.text, lines) for head, lines in merged.values()]
+
+
+def _seen(source: Source) -> tuple[_Families, bool]:
+    """What there is to say of a foundation, and whether nothing had to be left out."""
+    families = _Families()
+    try:
+        _foundation(families, source)
+    except Exception:  # a fault of ours with one foundation must not cost the others their series
+        logger.exception("a foundation is left out of the scrape", extra={"foundation": source.name})
+        families = _Families()
+        _success(families, source.name, "snapshot", success=False)
+        return families, False
+    _success(families, source.name, "snapshot", success=True)
+    return families, True
 
 
 def _foundation(families: _Families, source: Source) -> None:

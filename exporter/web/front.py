@@ -1,8 +1,7 @@
 """What machines ask for, answered in front of the pages: `/metrics`, `/probe`, `/livez` and `/readyz`.
 
-Flask takes about as long for a request as all that a scrape of one foundation costs; these four need none of it. Only
-GET and HEAD are taken. What the paths mean, and the rules for all (no answer is kept by anybody, each carries the
-headers that protect a page), are the same as for the pages.
+Flask takes about as long for a request as all that a scrape of one foundation costs; these four need none of it. What
+holds for the pages holds here: answers are not to be kept by anybody, and each carries the headers that protect a page.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ HEADERS = {
 BROKEN = "this page failed; the log says why. /metrics and /livez do not depend on it"
 TEXT = "text/plain; charset=utf-8"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_ALLOW = (("Allow", "GET, HEAD, OPTIONS"),)
 _MOST_PARAMETERS = 1000
 
 
@@ -72,8 +72,10 @@ class Front:
         if make is None:
             return None
         method = environ["REQUEST_METHOD"]
-        if method not in ("GET", "HEAD"):
-            answer = _text("405 Method Not Allowed", 405, ("Allow", "GET, HEAD"))
+        if method == "OPTIONS":
+            answer = _Answer(b"", more=_ALLOW)
+        elif method not in ("GET", "HEAD"):
+            answer = _text("405 Method Not Allowed", 405, *_ALLOW)
         else:
             try:
                 answer = make(environ)

@@ -35,6 +35,10 @@ class Fixed:
     counts: Mapping[tuple[str, Cause], int] = field(default_factory=dict)
     own: Certificate | None = None
     broken: bool = False
+    changes: int = 0
+
+    def version(self) -> int:
+        return self.changes
 
     def latest(self) -> Look | None:
         return self.newest
