@@ -113,7 +113,9 @@ class TestQueue:
         one.turn()
         assert (ward.end[0], ward.end[1].startswith(words)) == ("Cancelled", True)
         assert ward.remediation().phase == "Cancelled"
-        assert (ward.ledger.wanted is not None) is again
+        wanted = ward.ledger.wanted
+        assert (wanted is not None) is again
+        assert wanted is None or wanted.until > now(ward) + timedelta(minutes=24 if happens == "cooldown" else 74)
         assert ward.ledger.refusals
         assert ward.deletions(status=None) == []
 
@@ -233,6 +235,13 @@ class TestApproval:
         asking.turn(5)
         assert ward.objects()["prod.by-hand.1"].phase == "AwaitingApproval"
         assert ward.ledger.epoch == 0
+
+    def test_nor_where_only_the_verdict_asks(self, ward: Ward, one: Replica) -> None:
+        ward.signals["database"] = Database.NOT_CONFIGURED
+        ward.make_remediation("prod.by-hand.1", approval={"state": "approved", "by": "eve"})
+        one.turn(5)
+        assert ward.objects()["prod.by-hand.1"].phase == "AwaitingApproval"
+        assert ward.deletions(status=None) == []
 
     def test_paused_while_waiting(self, ward: Ward, asking: Replica) -> None:
         asking.notify()
@@ -380,6 +389,19 @@ class TestTakeOver:
         assert ward.ledger.epoch == 2
         assert "somebody else went on with the run" in caplog.text or "the run is over" in caplog.text
         assert ward.deletions() == BOTH
+
+    def test_what_another_has_just_taken_is_anothers(self, ward: Ward, one: Replica) -> None:
+        one.notify()
+        ward.on_step("evidence", kill)
+        one.dies()
+        two, three = replica(ward, "two"), replica(ward, "three")
+        two.turn()
+        three.turn()
+        ward.clock.advance(CLAIM + 1)
+        ward.on("update", "configmaps", who="two", after=kill)
+        ward.on("get", "configmaps", who="three", skip=1, before=two.dies)
+        three.executor.turn()
+        assert (ward.ledger.holder, ward.ledger.epoch) == ("two", 2)
 
     def test_with_a_lost_answer(self, ward: Ward, one: Replica) -> None:
         one.notify()

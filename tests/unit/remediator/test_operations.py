@@ -84,11 +84,14 @@ class TestApproving:
             operations.approve(one.site, NAME, "olga", version)
         assert not ward.remediation().approval
 
-    def test_what_changes_at_the_last_moment(self, ward: Ward, one: Replica, version: str) -> None:
+    @pytest.mark.parametrize(("verb", "kind"), [("patch", "remediations"), ("get", "configmaps")])
+    def test_what_changes_at_the_last_moment(
+        self, ward: Ward, one: Replica, version: str, verb: str, kind: str
+    ) -> None:
         def changed() -> None:
             ward.edit_remediation(NAME, "status", status={"message": "another verdict"})
 
-        ward.on("patch", "remediations", before=changed)
+        ward.on(verb, kind, before=changed)
         with refused(409, "has changed since it was shown"):
             operations.approve(one.site, NAME, "olga", version)
         assert not ward.remediation().approval

@@ -502,6 +502,7 @@ class TestDelete:
         assert one.play() == ("Cancelled", "paused by olga: maintenance")
         assert ward.deletions(status=None) == []
         assert ward.ledger.starts == ()
+        assert ward.ledger.epoch == 1, "its own holder ends it"
 
     def test_a_pause_between_two_deletions(self, ward: Ward, one: Replica) -> None:
         ward.on("delete", "pods", name=BOTH[0], after=lambda: pause(ward))

@@ -96,9 +96,16 @@ class TestReading:
 
 
 class TestSwapping:
-    def test_another_writer_in_between(self, ward: Ward, store: LedgerStore) -> None:
+    @pytest.mark.parametrize("when", ["after the read", "before the write"])
+    def test_another_writer_in_between(self, ward: Ward, store: LedgerStore, when: str) -> None:
+        def other() -> None:
+            ward.put_ledger(holder="other")
+
         store.swap(more)
-        ward.on("update", "configmaps", who="one", before=lambda: ward.put_ledger(holder="other"))
+        if when == "after the read":
+            ward.on("get", "configmaps", who="one", after=other)
+        else:
+            ward.on("update", "configmaps", who="one", before=other)
         assert store.swap(more).ledger == Ledger(epoch=2, holder="other")
 
     def test_another_that_made_it_first(self, ward: Ward, store: LedgerStore) -> None:
