@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -129,6 +130,50 @@ def _swap() -> None:
     _put(KubeClient, "replace", replace)
 
 
+def _stored() -> None:
+    """What could not be written counts as written."""
+    from foundation.kube.errors import KubeError
+    from remediator.store import LedgerStore, Reading
+
+    def write(self: LedgerStore, wanted: Any, reading: Reading) -> Reading:
+        with contextlib.suppress(KubeError):
+            return real(self, wanted, reading)
+        return Reading(wanted, reading.version, reading.instant)
+
+    real = LedgerStore._write
+    _put(LedgerStore, "_write", write)
+
+
+def _take_over() -> None:
+    """A run whose holder is gone is left where it is."""
+    from remediator.executor import Executor
+
+    _put(Executor, "_abandoned", lambda _self, _ledger, _began: False)
+
+
+def _resolved() -> None:
+    """A resolved alert ends the run under way."""
+    from datetime import timedelta
+
+    from remediator import ledger as ledgers
+    from remediator.intake import Intake
+    from remediator.words import Phase
+
+    real = Intake._resolve
+
+    def resolve(self: Intake, site: Any, alert: Any) -> Any:
+        def change(ledger: Any, instant: Any) -> Any:
+            if ledger.run is None:
+                return ledger
+            message = "the alert has resolved"
+            return ledgers.close(ledger, Phase.CANCELLED, message, instant.server, backoff=timedelta(seconds=2))
+
+        site.ledger.swap(change)
+        return real(self, site, alert)
+
+    _put(Intake, "_resolve", resolve)
+
+
 BROKEN: dict[str, Callable[[], None]] = {
     "fence": _fence,
     "fresh": _fresh,
@@ -140,4 +185,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "pause": _pause,
     "server-clock": _serverclock,
     "swap": _swap,
+    "stored": _stored,
+    "take-over": _take_over,
+    "resolved": _resolved,
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("campaign")]
+pytestmark = pytest.mark.timeout(200)
 
 CLAIM, COOLDOWN = 4.0, 20.0
 
@@ -372,6 +372,83 @@ class TestOneNotificationTwice:
         stage = stages("swap", replicas=3)
         doubled_notifications(stage)
         assert any("times" in one or "2: " in one for one in stage.violations())
+
+
+def told_while_nothing_can_be_written(stage: Stage) -> None:
+    stage.break_it()
+    stage.cluster.faults(
+        rules=[{"verb": verb, "resource": "configmaps", "status": 500} for verb in ("create", "update")]
+    )
+    stage.alerts.send(stage.replicas[0])
+    time.sleep(1)
+
+
+class TestAcceptedMeansStored:
+    """Guarantee 1: what is answered 2xx stands in the ledger; what cannot be written is 503, and comes again."""
+
+    def test_with(self, stages: Callable[..., Stage]) -> None:
+        stage = stages()
+        told_while_nothing_can_be_written(stage)
+        assert [told.status for told in stage.alerts.told] == [503]
+        stage.cluster.faults(rules=[])
+        stage.alerts.send(stage.replicas[0])
+        stage.until_closed()
+        assert stage.violations() == []
+
+    def test_without(self, stages: Callable[..., Stage]) -> None:
+        stage = stages("stored")
+        told_while_nothing_can_be_written(stage)
+        assert [told.status for told in stage.alerts.told] == [200]
+        assert any("1: answered created, but no ledger" in violation for violation in stage.violations())
+
+
+class TestTakingOver:
+    """Guarantee 6: after a kill at any point another goes on, or closes."""
+
+    @staticmethod
+    def play(stage: Stage) -> None:
+        stage.break_it()
+        for replica in stage.replicas:
+            stage.alerts.send(replica)
+        stage.until(lambda found: (found.get("run") or {}).get("recorded"), "the pods are recorded")
+        stage.holder().process.signal(signal.SIGKILL)
+
+    def test_with(self, stages: Callable[..., Stage]) -> None:
+        stage = stages(replicas=2)
+        self.play(stage)
+        stage.until_closed()
+        assert stage.violations() == []
+        assert stage.ledger()["last"]["phase"] == "Succeeded"
+
+    def test_without(self, stages: Callable[..., Stage]) -> None:
+        stage = stages("take-over", replicas=2)
+        self.play(stage)
+        time.sleep(4 * CLAIM)
+        assert any("6: " in violation and "never ended" in violation for violation in stage.violations())
+
+
+class TestAResolvedAlert:
+    """Guarantee 8: it never interrupts a run half way."""
+
+    @staticmethod
+    def play(stage: Stage) -> None:
+        stage.break_it()
+        stage.alerts.send(stage.replicas[0])
+        stage.until(lambda found: (found.get("run") or {}).get("deleted"), "a pod is deleted")
+        stage.alerts.status = "resolved"
+        stage.alerts.send(stage.replicas[0])
+        stage.until_closed()
+
+    def test_with(self, stages: Callable[..., Stage]) -> None:
+        stage = stages()
+        self.play(stage)
+        assert stage.violations() == []
+        assert stage.ledger()["last"]["phase"] == "Succeeded"
+
+    def test_without(self, stages: Callable[..., Stage]) -> None:
+        stage = stages("resolved")
+        self.play(stage)
+        assert any("8: " in violation for violation in stage.violations())
 
 
 class TestStopping:
