@@ -981,6 +981,31 @@ def test_a_foundation_that_is_watched_again_counts_again_beyond_the_cap_too() ->
         assert registry.get_sample_value("cf_cc_stager_unavailable_total", labels) is None
 
 
+def test_a_place_that_was_made_is_taken_at_once() -> None:
+    now = [0.0]
+    account = LogAccount(LogMetrics(CollectorRegistry()), "prod", max_pods=1, clock=lambda: now[0])
+    for host in ("host-0", "host-1"):
+        account.feed("syslog", "", [in_rfc5424(failed(), host)])
+        now[0] += QUIET_FOR
+    # The input itself has the only place; it named no pod.
+    assert account.pods() == frozenset()
+    account = LogAccount(LogMetrics(CollectorRegistry()), "prod", max_pods=2, clock=lambda: now[0])
+    for host in ("host-0", "host-1"):
+        account.feed("syslog", "", [in_rfc5424(failed(), host)])
+        assert account.pods() == {host}
+        now[0] += QUIET_FOR
+    account.know_pod("api-0")
+    assert account.pods() == {"api-0"}
+
+
+def test_an_input_without_a_line_was_not_heard() -> None:
+    registry = CollectorRegistry()
+    account = LogAccount(LogMetrics(registry), "prod")
+    account.feed("pod", "api-0", [])
+    account.feed_chunk("pod", "api-0", b"")
+    assert not [sample for metric in registry.collect() for sample in metric.samples]
+
+
 def test_a_status_below_100_shares_a_label() -> None:
     registry = CollectorRegistry()
     account = LogAccount(LogMetrics(registry), "prod")
