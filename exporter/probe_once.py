@@ -4,49 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from exporter.web.exposition import Family, labels_of, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prometheus_client.metrics_core import Metric
+    from foundation.probes.result import ProbeResult
 
-    from exporter.monitor import Monitor
+_stage = labels_of(("stage",))
+_cause = labels_of(("cause", "stage"))
 
 
-class ProbeOnce(Collector):
-    """Probes when collected; used for one answer only. The names are blackbox_exporter's, which dashboards know."""
+def probe_text(result: ProbeResult | None) -> bytes:
+    """The result in Prometheus' text format, under blackbox_exporter's names, which dashboards know.
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    Nothing but `probe_success 0` where there is none, as the layout is not known.
+    """
+    return "".join(
+        line for family in _families(result) for line in (family.head(openmetrics=False), *family.lines)
+    ).encode()
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not probe."""
-        return ()
 
-    def collect(self) -> Iterable[Metric]:
-        """The result; nothing but `probe_success 0` while the layout is not known."""
-        result = self._monitor.probe_service()
-        success = GaugeMetricFamily("probe_success", "Whether the Service answered to the configured depth.")
-        if result is None:
-            success.add_metric([], 0)
-            return [success]
-        success.add_metric([], result.ok)
-        total = GaugeMetricFamily("probe_duration_seconds", "Time over all stages.", value=result.seconds)
-        stages = GaugeMetricFamily("probe_stage_duration_seconds", "Time in each stage.", labels=["stage"])
-        for stage, seconds in result.stages.items():
-            stages.add_metric([stage], seconds)
-        cause = GaugeMetricFamily("probe_failure_info", "Why it failed.", labels=["cause", "stage"])
-        if result.cause is not None:
-            cause.add_metric([result.cause, result.failed or ""], 1)
-        families: list[Metric] = [success, total, stages, cause]
-        if result.certificate is not None:
-            families.append(
-                GaugeMetricFamily(
-                    "probe_ssl_earliest_cert_expiry",
-                    "When the server's certificate ends.",
-                    value=result.certificate.not_after,
-                )
-            )
-        return families
+def _families(result: ProbeResult | None) -> Iterable[Family]:
+    words = "Whether the Service answered to the configured depth."
+    yield _gauge("probe_success", words, ("", 0 if result is None else result.ok))
+    if result is None:
+        return
+    yield _gauge("probe_duration_seconds", "Time over all stages.", ("", result.seconds))
+    stages = [(_stage((stage,)), seconds) for stage, seconds in result.stages.items()]
+    yield _gauge("probe_stage_duration_seconds", "Time in each stage.", *stages)
+    cause = [(_cause((result.cause, result.failed or "")), 1)] if result.cause is not None else []
+    yield _gauge("probe_failure_info", "Why it failed.", *cause)
+    if result.certificate is not None:
+        ends = result.certificate.not_after
+        yield _gauge("probe_ssl_earliest_cert_expiry", "When the server's certificate ends.", ("", ends))
+
+
+def _gauge(name: str, text: str, *samples: tuple[str, float]) -> Family:
+    return Family(name, "gauge", text, [f"{name}{labels} {number(value)}\n" for labels, value in samples])

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter.config import ExporterConfig, load_config
@@ -24,7 +24,7 @@ from exporter.logs.metrics import LogMetrics
 from exporter.logs.sources.handover import Handover
 from exporter.monitor import Monitor
 from exporter.page import foundation_view
-from exporter.probe_once import ProbeOnce
+from exporter.probe_once import probe_text
 from exporter.snapshot import SnapshotCollector
 from exporter.web.app import create_app
 from exporter.web.view import ExporterView
@@ -142,9 +142,7 @@ class Exporter:
         monitor = self._monitors.get(foundation)
         if monitor is None:
             return None
-        registry = CollectorRegistry()
-        registry.register(ProbeOnce(monitor))
-        return generate_latest(registry)
+        return probe_text(monitor.probe_service())
 
     def ready(self) -> tuple[bool, str]:
         """Ready once every foundation was looked at once, whatever was found.

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from exporter.logs.metrics import LogMetrics
 from exporter.monitor import Monitor, is_failure, stale_after
 from exporter.page import foundation_view
-from exporter.probe_once import ProbeOnce
+from exporter.probe_once import probe_text
 from exporter.snapshot import SnapshotCollector
 from foundation.config import FoundationConfig, ProbeConfig
 from foundation.kube.client import KubeClient
@@ -313,9 +313,7 @@ class CountingTools:
 
 
 def probed(prod: Watched) -> str:
-    registry = CollectorRegistry()
-    registry.register(ProbeOnce(prod.monitor))
-    return generate_latest(registry).decode()
+    return probe_text(prod.monitor.probe_service()).decode()
 
 
 def test_a_probe_on_demand_tells_its_stages_and_its_certificate(prod: Watched) -> None:
