@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 FOUNDATION: Final = "offline"
 SOURCE: Final = "offline"
-CHUNK: Final = 1 << 18
+CHUNK: Final = 96 << 10
+"""Bytes; from 128 KiB on, malloc would map and unmap memory for every piece."""
 MAX_PODS: Final = 1000
 _GZIP: Final = b"\x1f\x8b"
 

@@ -1,8 +1,8 @@
 """Finds the few lines that can matter, without reading the others.
 
 steno writes the message right after the time, so the first `"message":"` of a line and the letter behind it refuse
-nearly every line, and cost two short searches. `Completed` lines are many: one pattern reads them where they stand, as
-long as they look as they always do; whatever does not goes the long way, with the same result.
+nearly every line, and cost two short searches. `Completed` lines are many: a pattern made for the look of the piece's
+first line reads them where they stand; whatever looks otherwise goes the long way, with the same result.
 
 This relies on steno's order of keys (lib/steno/codec/json.rb): a message that comes after other texts is not looked
 for. The loops are written for speed, and are the only code that runs for every line.
@@ -11,28 +11,29 @@ for. The loops are written for speed, and are the only code that runs for every 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MARKERS: Final = (b"Request failed: ", b"stage.request", b"sync-failed", b"Completed ")
 """What the messages that are counted start with."""
 
 _LETTERS: Final = frozenset(marker[0] for marker in MARKERS)
 
-# Both patterns accept only what `unwrap` and `recognise` read in the same way (a property test compares them). The
-# first is for bare lines; the second knows kubectl's or the runtime's time, SCF's syslog form, and KubeCF's sidecar.
-_STAMP: Final = rb'\{"timestamp":(?:[1-9]\d*+(?:\.\d++)?|"[0-9T:.Z+-]*+"),'
-_BARE: Final = _STAMP + rb'"message":"Completed (\d{3}) vcap-request-id: '
-_TIME: Final = rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z (?:std(?:out|err) F )?)?"
+# All patterns accept only what `unwrap` and `recognise` read in the same way (property tests compare them). The last
+# one knows kubectl's or the runtime's time, SCF's syslog form, and KubeCF's sidecar, all in one; the others are quick.
+_BARE: Final = rb'\{"timestamp":(?:[1-9]\d*(?:\.\d+)?|"[0-9T:.Z+-]*"),"message":"Completed (\d\d\d) vcap-request-id: '
+_KUBELET: Final = rb"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z "
+_TIME: Final = rb"(?:" + _KUBELET + rb"(?:std(?:out|err) F )?)?"
 _SYSLOG: Final = rb"(?:<\d{1,3}>1 [0-9T:.Z+-]{1,64} ([A-Za-z0-9][A-Za-z0-9._-]{0,252}) [A-Za-z0-9._-]{1,128} - - - )?"
 _SGR: Final = rb"(?:\x1b\[[0-9;]*m)*+"
 _SIDECAR: Final = rb"(?:S\d{4}/\d\d/\d\d \d\d:\d\d:\d\d, S/[^,\x1b\n]{1,499}S, S)?".replace(b"S", _SGR)
-_BARE_COMPLETED: Final = re.compile(_BARE)
+_COLOURED: Final = rb"S\d\d\d\d/\d\d/\d\d \d\d:\d\d:\d\d, S/[^,\x1b\n]{1,499}S, ".replace(b"S", rb"\x1b\[[0-9;]*m")
+_QUICK_BARE: Final = re.compile(_BARE)
+_QUICK_KUBELET: Final = re.compile(_KUBELET + _BARE)
+_QUICK_COLOURED: Final = re.compile(rb"(?:" + _KUBELET + rb")?" + _COLOURED + _BARE)
 _COMPLETED: Final = re.compile(_TIME + _SYSLOG + _SIDECAR + _BARE)
 
 
@@ -54,23 +55,21 @@ def scan(chunk: bytes) -> Found:
     candidates: list[bytes] = []
     statuses: list[bytes] = []
     wrapped: list[tuple[bytes | None, bytes]] = []
-    find, bare, letters = chunk.find, _BARE_COMPLETED.match, _LETTERS
+    find, quick, letters = chunk.find, _quick(chunk), _LETTERS
     lines = start = 0
-    for lines in count():  # noqa: B007 - how far it came is the number of lines
-        end = find(b"\n", start)
-        if end < 0:
-            break
+    while (end := find(b"\n", start)) >= 0:
         at = find(b'"message":"', start, end)
         if at < 0:
             # A line in Docker's JSON has its quotes escaped; other lines without the word cannot matter.
             if find(b"message", start, end) >= 0:
                 candidates += _may_matter(chunk[start:end])
         elif chunk[at + 11] in letters:  # at worst the newline
-            if found := bare(chunk, start):
+            if found := quick(chunk, start):
                 statuses.append(found[1])
             elif chunk.startswith(MARKERS, at + 11, end):
                 _sort_out(chunk[start:end], wrapped, candidates)
         start = end + 1
+        lines += 1
     return Found(lines, candidates, _totals(statuses, wrapped))
 
 
@@ -79,18 +78,25 @@ def scan_lines(lines: Sequence[bytes]) -> Found:
     candidates: list[bytes] = []
     statuses: list[bytes] = []
     wrapped: list[tuple[bytes | None, bytes]] = []
-    bare, letters = _BARE_COMPLETED.match, _LETTERS
+    quick, letters = _quick(lines[0] if lines else b""), _LETTERS
     for line in lines:
         at = line.find(b'"message":"')
         if at < 0:
             if b"message" in line:
                 candidates += _may_matter(line)
         elif at + 11 < len(line) and line[at + 11] in letters:
-            if found := bare(line):
+            if found := quick(line):
                 statuses.append(found[1])
             elif line.startswith(MARKERS, at + 11):
                 _sort_out(line, wrapped, candidates)
     return Found(len(lines), candidates, _totals(statuses, wrapped))
+
+
+def _quick(text: bytes) -> Callable[..., re.Match[bytes] | None]:
+    """How to read a `Completed` line that looks like the first one; right for no other, and wrong for none."""
+    if text.startswith(b"{"):
+        return _QUICK_BARE.match
+    return (_QUICK_COLOURED if text.find(b"\x1b[", 0, 40) >= 0 else _QUICK_KUBELET).match
 
 
 def _may_matter(line: bytes) -> list[bytes]:
@@ -105,7 +111,7 @@ def _sort_out(line: bytes, wrapped: list[tuple[bytes | None, bytes]], candidates
 
 
 def _totals(statuses: list[bytes], wrapped: list[tuple[bytes | None, bytes]]) -> dict[tuple[bytes | None, bytes], int]:
-    totals = Counter(wrapped)
-    for status, number in Counter(statuses).items():
-        totals[None, status] += number
+    totals: dict[tuple[bytes | None, bytes], int] = {(None, status): statuses.count(status) for status in set(statuses)}
+    for key in wrapped:
+        totals[key] = totals.get(key, 0) + 1
     return totals
