@@ -113,6 +113,13 @@ class RemediatorConfig(Part):
     exporter: dict[str, object] = Field(default_factory=dict)
     remediator: RemediatorSection = RemediatorSection()
 
+    @model_validator(mode="after")
+    def _leave_time_to_act(self) -> Self:
+        # DELETE needs a look younger than half the claim, and a look of what hangs takes the probe's whole time.
+        if self.remediator.claim < 4 * self.probe.timeout:
+            raise ValueError("remediator.claim: less than four times probe.timeout, no look would be fresh enough")
+        return self
+
 
 def load_config(path: Path) -> RemediatorConfig:
     """Raises foundation.yamlfile.ConfigurationError with every problem and its place."""

@@ -19,7 +19,7 @@ from remediator.claim import Claim
 from remediator.config import PlaybookConfig
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
 from remediator.playbook import PLAYBOOKS
-from remediator.runner import Runner, copy_status, tell_end
+from remediator.runner import RETRIES, Runner, copy_status, tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import final_status, iso, spec_of, status_of
@@ -297,7 +297,7 @@ class Executor:
             _same(ledger, pending)
             after = self._closed(ledger, Phase.CANCELLED, refused.text, instant)
             wanted = None
-            if refused.retry and pending.trigger.fingerprint:
+            if refused.retry and pending.trigger.fingerprint and pending.retry < RETRIES:
                 ends = max(instant.server, refused.until or instant.server)
                 until = ends + timedelta(seconds=self._site.section.retry_for)
                 wanted = Wanted(
@@ -306,6 +306,7 @@ class Executor:
                     trigger=pending.trigger,
                     reason=refused.reason,
                     until=until,
+                    retry=pending.retry + 1,
                 )
             fingerprint = pending.trigger.fingerprint
             return ledgers.refuse(
@@ -403,7 +404,13 @@ class Executor:
             if ledger.open is not None or ledger.wanted != wanted or admit(ledger, config.policy, instant):
                 return ledger
             return ledgers.enqueue(
-                ledger, wanted.foundation, wanted.playbook, config.mode, trigger=wanted.trigger, now=instant.server
+                ledger,
+                wanted.foundation,
+                wanted.playbook,
+                config.mode,
+                trigger=wanted.trigger,
+                now=instant.server,
+                retry=wanted.retry,
             )[0]
 
         if store.swap(change).ledger.open is not None:

@@ -99,6 +99,8 @@ class Request(_Part):
     """As asked for; the executor's own configuration may be stricter."""
     trigger: Trigger = Trigger()
     at: Time
+    retry: int = 0
+    """How many times in a row it was tried again by itself."""
 
 
 class Pending(Request):
@@ -136,6 +138,8 @@ class Run(Request):
     """UIDs of recorded pods that vanished without us."""
     no_more: str = ""
     """Why nothing further may be deleted; the rest of the run goes on."""
+    entries: int = 1
+    """How many processes have entered it, one after the other."""
 
     @property
     def left(self) -> tuple[Recorded, ...]:
@@ -163,6 +167,8 @@ class Wanted(_Part):
     reason: Reason
     until: Time
     """The alert's repeats move it on; later it is forgotten."""
+    retry: int = 1
+    """Which try in a row it would be; the alert's repeats begin anew."""
 
 
 class Breaker(_Part):
@@ -271,7 +277,7 @@ def held(ledger: Ledger, holder: str, epoch: int) -> Run:
 
 
 def enqueue(
-    ledger: Ledger, foundation: str, playbook: str, mode: Mode, *, trigger: Trigger, now: datetime
+    ledger: Ledger, foundation: str, playbook: str, mode: Mode, *, trigger: Trigger, now: datetime, retry: int = 0
 ) -> tuple[Ledger, Pending]:
     """Take a request into the queue under a name of its own. The caller has admitted it and seen that none is open."""
     if ledger.open is not None:
@@ -283,6 +289,7 @@ def enqueue(
         mode=mode,
         trigger=trigger,
         at=now,
+        retry=retry,
     )
     return ledger.changed(next_n=ledger.next_n + 1, pending=entry, wanted=None, resolved=""), entry
 
@@ -301,6 +308,7 @@ def claim(ledger: Ledger, holder: str, strategy: Strategy, approved_by: str | No
         trigger=entry.trigger,
         at=entry.at,
         started=now,
+        retry=entry.retry,
         strategy=strategy,
         approved_by=approved_by,
         steps=entry.resumed,
@@ -312,7 +320,8 @@ def take_over(ledger: Ledger, holder: str) -> Ledger:
     """Enter a run whose holder is gone: every entry raises the epoch."""
     if ledger.run is None:
         raise Superseded("the run is over")
-    return ledger.changed(epoch=ledger.epoch + 1, beat=ledger.beat + 1, holder=holder)
+    run = ledger.run.model_copy(update={"entries": ledger.run.entries + 1})
+    return ledger.changed(epoch=ledger.epoch + 1, beat=ledger.beat + 1, holder=holder, run=run)
 
 
 def release(ledger: Ledger, holder: str, epoch: int) -> Ledger:

@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 
 HOLDS_FOR = timedelta(hours=1)
 """A verdict that comes back this soon after a success: the restart does not hold."""
+ENTRIES = 20
+"""How many processes may enter one run: whatever ends them all would end the next one too."""
+RETRIES = 3
+"""How many times in a row a run that would not have helped is tried again by itself, without the alert repeating."""
 PAUSE = 0.5
 """Seconds between two looks while waiting for something that should come at any moment."""
 FENCE_PATIENCE = 120.0
@@ -116,6 +120,8 @@ class Runner:
             self._audit("released", "the process ends: the claim is given up for another to go on")
 
     def _go(self) -> None:
+        if self.run.entries > ENTRIES:
+            _end(Phase.FAILED, f"{ENTRIES} processes entered it one after the other, and none came to its end")
         if why := self._not_allowed():
             self._no_more(why)
         if self.run.recorded and (problem := self._fence()):
@@ -639,7 +645,8 @@ class Runner:
                 cooldown=acted,
             )
             fingerprint = self.run.trigger.fingerprint
-            if ending.retry and fingerprint and ledger.resolved != fingerprint:
+            again = ending.retry and self.run.retry < RETRIES
+            if again and fingerprint and ledger.resolved != fingerprint:
                 until = now.server + timedelta(seconds=self._site.section.backoff + self._site.section.retry_for)
                 wanted = Wanted(
                     foundation=self.run.foundation,
@@ -647,6 +654,7 @@ class Runner:
                     trigger=self.run.trigger,
                     reason=Reason.BACKOFF,
                     until=until,
+                    retry=self.run.retry + 1,
                 )
                 after = after.changed(wanted=wanted)
             return after

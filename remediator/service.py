@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 3.0
+STOP_SECONDS = 25.0
+"""For the deletion under way to be finished and recorded; less than a pod has by default. Who is idle ends at once."""
 
 
 def boot_clock() -> float:

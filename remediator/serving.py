@@ -96,4 +96,4 @@ def serve(config_file: Path, *, log_level: str = "info", wall: Callable[[], floa
         except ConfigurationProblem as problem:
             raise CannotStartError(str(problem)) from None
 
-    serve_web(web.listen, web_config, make, "stager-remediator")
+    serve_web(web.listen, web_config, make, "stager-remediator", stopping=28)

@@ -134,8 +134,15 @@ def _open(family: int, host: str, port: int, listen: str) -> socket.socket:
     return opened
 
 
-def serve(listen: str, web_config: WebConfig | None, make: Callable[[], Running], name: str) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, then end the process with SystemExit(0) within five seconds.
+def serve(
+    listen: str,
+    web_config: WebConfig | None,
+    make: Callable[[], Running],
+    name: str,
+    *,
+    stopping: int = STOPPING_SECONDS,
+) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, then end the process with SystemExit(0) within `stopping` seconds and one more.
 
     `make` is called in the worker process, after the fork and before the first request; it is called again in a new
     process if that one dies. The caller must not have started threads, nor do anything after this: the SystemExit
@@ -147,7 +154,7 @@ def serve(listen: str, web_config: WebConfig | None, make: Callable[[], Running]
     scheme = "https" if web_config is not None and web_config.tls is not None else "http"
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on %s://%s:%d", scheme, shown, port, extra={"address": host, "port": port})
-    _Arbiter(_Application(web_config, make, name), listener).run()
+    _Arbiter(_Application(web_config, make, name, stopping), listener).run()
     raise SystemExit(0)
 
 
@@ -173,9 +180,10 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    def __init__(self, web_config: WebConfig | None, make: Callable[[], Running], name: str) -> None:
+    def __init__(self, web_config: WebConfig | None, make: Callable[[], Running], name: str, stopping: int) -> None:
         self.web_config = web_config
         self.name = name
+        self.stopping = stopping
         self.make = make
         super().__init__()
 
@@ -187,7 +195,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "worker_connections": CONNECTIONS,
             "keepalive": KEEPALIVE_SECONDS,
             "timeout": 60,
-            "graceful_timeout": STOPPING_SECONDS,
+            "graceful_timeout": self.stopping,
             "max_requests": 0,
             "limit_request_line": 4094,
             "limit_request_fields": 64,
