@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint campaign bench mutants lock clean
+.PHONY: setup demo test lint campaign bench mutants dashboards lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
 	@echo "make bench  the measured comparisons"
 	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (half an hour and more)"
+	@echo "make dashboards  write grafana/dashboards from the Python beside them"
 	@echo "make setup  only the virtual environment"
 
 setup: $(READY)
@@ -50,6 +51,9 @@ mutants: $(READY)
 
 screenshots: $(READY)
 	$(BIN)/python -m tests.support.screenshots docs/images
+
+dashboards: $(READY)
+	$(BIN)/python -m grafana.build
 
 lock:
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
