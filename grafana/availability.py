@@ -113,14 +113,14 @@ IMPACT: Final = Row(
             "down and proves nothing: `timeout` fits an open port too.",
             "cpm",
             Target(f"{logged('cf_cc_stager_unavailable_total', 'cause', 'cause')} * 60", "{{foundation}}: {{cause}}"),
-            width=8, stacked=True, empty="no log is read",
+            width=6, stacked=True, empty="no log is read",
         ),
         lines(
             "Staging requests, and those that failed", "What was asked of BBS and what of it failed with "
             "StagerUnavailable. Nothing fails where nobody pushes: an outage at night shows above, not here.",
             "cpm",
             Target(f"{ASKED} * 60", "{{foundation}}: asked"), Target(f"{FAILED} * 60", "{{foundation}}: failed"),
-            width=8, empty="no log is read",
+            width=6, empty="no log is read",
         ),
         lines(
             "Requests completed, by status", "Everything that Cloud Controller's API answered.",
@@ -130,14 +130,14 @@ IMPACT: Final = Row(
                 f'(rate(cf_cc_requests_completed_total{{{F}}}[{RATE}])), "class", "$1", "status", "(.).."))',
                 "{{foundation}}: {{class}}xx",
             ),
-            width=8, empty="no log is read",
+            width=6, empty="no log is read",
         ),
         lines(
             "Failed comparisons with BBS", "cc-clock compares Cloud Controller's processes with BBS every 30 s, also "
             "when nobody pushes: about two failures a minute mean that it cannot reach BBS.",
             "cpm",
             Target(f"{logged('cf_cc_diego_sync_failures_total', '')} * 60", "{{foundation}}"),
-            width=8, steps=((None, "green"), (1.5, "red")), empty="no log is read",
+            width=6, steps=((None, "green"), (1.5, "red")), empty="no log is read",
         ),
     ),
 )  # fmt: skip
