@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
+    from foundation.kube.body import Body
+
 __all__ = [
     "Json",
     "KubeClient",
@@ -394,7 +396,12 @@ class KubeClient:
         stream.response = self._send(
             "GET", target, path, pool=self._long, query=query, body=None, content_type=None, patience=patience
         )
+        encoding = stream.response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            stream.response.close()
+            raise NotUnderstood(f"the answer comes as {one_line(encoding)}, which was not asked for", target=target)
         patience.without_end()
+        stream.body = patience.body(read_timeout)
 
     def _send(
         self,
@@ -525,6 +532,8 @@ class Stream:
         self._client, self.target, self._path, self._query = client, target, path, query
         self._read_timeout = read_timeout
         self.response: BaseHTTPResponse | None = None
+        self.body: Body | None = None
+        """What comes after the headers; the response itself serves only to be closed."""
         self.ended: Literal["", "eof", "idle", "closed"] = ""
         """Empty while it runs. `idle`: nothing came for the read time limit, be it before or after the headers."""
         self._closing = threading.Event()
@@ -567,14 +576,16 @@ class Stream:
 
     def __next__(self) -> bytes:
         self.open()
-        response = self.response
-        if self.ended or response is None:
+        body = self.body
+        if self.ended or body is None:
             raise StopIteration
         try:
-            chunk = response.read1(_CHUNK)
+            chunk = body.read()
         except (HTTPError, OSError, ValueError) as e:
-            if not self._closing.is_set() and not isinstance(e, ReadTimeoutError):
+            if not self._closing.is_set() and not isinstance(e, TimeoutError):
                 self._drop()
+                if isinstance(e, OSError) and not isinstance(e, HTTPError):
+                    e = ProtocolError("Connection broken", e)
                 raise self._client.unreachable(self.target, e, self._read_timeout) from e
             self._end("closed" if self._closing.is_set() else "idle")
             raise StopIteration from None

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, cast
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from foundation.kube.body import Body
+
 if TYPE_CHECKING:
     import socket
     import threading
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     import urllib3
 
 
-BUFFER = 256 << 10
-"""Bytes; http.client's own 8 KiB made a log stream cost twice the reads. Only what is used of it takes memory."""
+BUFFER = 64 << 10
+"""Bytes read at once of short answers and of headers; http.client itself takes 8 KiB."""
 
 
 class Patience:
@@ -36,6 +38,18 @@ class Patience:
         self._clock, self._silence, self._total = clock, silence, total
         self._until: float | None = clock() + total
         self.attach = attach
+        self._answer: _Response | None = None
+
+    def body(self, silence: float) -> Body:
+        """The body of the answer whose headers came, to be read directly: the response itself is only to be closed."""
+        answer, self._answer = self._answer, None
+        assert answer is not None  # noqa: S101  # a response was given out
+        return answer.body(silence)
+
+    def answered(self, answer: _Response) -> None:
+        """Headers came."""
+        if self.attach is not None:  # nobody else asks for the body
+            self._answer = answer
 
     def without_end(self) -> None:
         """From now on only each silence is limited: the answer is a stream."""
@@ -63,11 +77,15 @@ class _Raw(io.RawIOBase):
         self._sock, self._patience = sock, patience
         self._raw = sock.makefile("rb", buffering=0)
         self._limit: float | None = None
+        self.given_up = False
+        """Others read the socket from now on."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]  # Buffer is new in 3.12
+        if self.given_up:
+            return 0
         left = self._patience.left()
         if left != self._limit:  # each setting is a system call
             self._sock.settimeout(left)
@@ -82,18 +100,32 @@ class _Raw(io.RawIOBase):
 class _Source:
     """What http.client wants of a socket."""
 
-    def __init__(self, sock: socket.socket, patience: Patience) -> None:
-        self._sock, self._patience = sock, patience
+    def __init__(self, raw: _Raw) -> None:
+        self._raw = raw
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"  # noqa: S101  # what http.client asks for
-        return io.BufferedReader(_Raw(self._sock, self._patience), BUFFER)
+        return io.BufferedReader(self._raw, BUFFER)
 
 
-def _respond(
-    patience: Patience, sock: socket.socket, debug: int = 0, *, method: str | None = None
-) -> http.client.HTTPResponse:
-    return http.client.HTTPResponse(cast("socket.socket", _Source(sock, patience)), debug, method=method)
+class _Response(http.client.HTTPResponse):
+    """An answer whose body can be read past http.client."""
+
+    def __init__(self, patience: Patience, sock: socket.socket, debug: int = 0, *, method: str | None = None) -> None:
+        self._patience, self._sock, self._raw = patience, sock, _Raw(sock, patience)
+        super().__init__(cast("socket.socket", _Source(self._raw)), debug, method=method)
+
+    def begin(self) -> None:
+        super().begin()
+        self._patience.answered(self)
+
+    def body(self, silence: float) -> Body:
+        """What follows the headers; `silence`: seconds that are waited for a byte."""
+        if self.isclosed():  # there is none
+            return Body(self._sock, b"", chunked=False, length=0, silence=silence)
+        self._raw.given_up = True
+        first = self.fp.read()  # what came with the headers
+        return Body(self._sock, first, chunked=bool(self.chunked), length=self.length, silence=silence)
 
 
 def be_patient(pool: urllib3.PoolManager, mine: threading.local) -> None:
@@ -101,7 +133,7 @@ def be_patient(pool: urllib3.PoolManager, mine: threading.local) -> None:
 
     def prepare(connection: HTTPConnection) -> None:
         patience: Patience = mine.patience
-        connection.response_class = partial(_respond, patience)  # type: ignore[assignment]  # any callable will do
+        connection.response_class = partial(_Response, patience)  # type: ignore[assignment]  # any callable will do
         if patience.attach is not None and connection.sock is not None:
             patience.attach(connection.sock)
 
