@@ -1,9 +1,10 @@
 """One foundation kept under observation: a thread that looks once per interval, whatever the last look met.
 
 The thread starts each look on a fixed beat, so that a slow look delays none but itself, and a scrape never waits for
-it: readers get the newest finished Look. A look that raises is a fault of ours; it is logged, shown as a failed
-collector, and the next beat comes all the same. What it cannot do is end a look that never returns: that look's values
-grow old, and `age` tells.
+it: readers get the newest finished Look. Each foundation has its own place in the beat, as a look is a burst of TLS
+handshakes, and the bursts of many at the same moment would only wait for each other. A look that raises is a fault of
+ours; it is logged, shown as a failed collector, and the next beat comes all the same. What it cannot do is end a look
+that never returns: that look's values grow old, and `age` tells.
 """
 
 from __future__ import annotations
@@ -72,10 +73,14 @@ class Monitor:
         resolver: Resolver,
         log_metrics: LogMetrics,
         handover: Handover | None = None,
+        place: float = 0.0,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """Starts nothing yet. Raises ValueError for a log source that cannot be listened for."""
+        """Starts nothing yet. Raises ValueError for a log source that cannot be listened for.
+
+        `place` is when in each interval this foundation has its turn: 0 at its beginning, 0.5 at its middle.
+        """
         self.settings = (config, timing, logs)
         self.config = config
         self.client = client
@@ -83,6 +88,8 @@ class Monitor:
         self.namespace = config.namespace
         self.stale_after = stale_after(config, timing)
         self._interval = timing.interval
+        self._place = place
+        self._after = 0.0
         self._monotonic = monotonic
         self._wall = wall
         self.cluster = WatchedCluster(client, config.namespace, monotonic=monotonic, wall=wall)
@@ -118,8 +125,9 @@ class Monitor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"look-{self.name}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to watch and to look."""
+    def start(self, after: float = 0.0) -> None:
+        """Begin to watch, and to look in so many seconds."""
+        self._after = after
         self.cluster.start()
         self._thread.start()
         self._logs.start()
@@ -193,13 +201,13 @@ class Monitor:
 
     def _run(self) -> None:
         # The first list takes a moment; a look before it would only say that nothing is known.
+        self._stop.wait(self._after)
         limit = self._monotonic() + FIRST_LIST
         while self.cluster.age() is None and self._monotonic() < limit and not self._stop.wait(0.05):
             pass
-        due = self._monotonic()
         while not self._stop.is_set():
+            due = next_turn(self._monotonic(), self._interval, self._place)
             self.turn()
-            due = max(due + self._interval, self._monotonic())
             self._stop.wait(due - self._monotonic())
 
     def turn(self) -> None:
@@ -280,6 +288,16 @@ class Monitor:
             found.evidence[0],
             extra={"foundation": self.name, "verdict": found.verdict, "restart": found.restart},
         )
+
+
+def next_turn(now: float, interval: float, place: float) -> float:
+    """When a foundation's next turn is, for a turn that begins now: at its place, an interval from now at the most.
+
+    So a turn that begins late (the one before took longer than an interval) is followed by one at its place again.
+    """
+    ahead = (place * interval - now) % interval
+    # A thread may be woken a little too early, and floats are not exact: what is so near is this turn, not the next.
+    return now + (ahead if ahead > interval / 100 else ahead + interval)
 
 
 def stale_after(config: FoundationConfig, timing: ProbeConfig) -> float:

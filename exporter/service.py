@@ -8,6 +8,7 @@ counters and its history; a file that cannot be used changes nothing and is show
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import threading
@@ -47,6 +48,10 @@ PROBES_AT_ONCE = 512
 STOPPING_SECONDS = 2.0
 """How long a stop or a reload waits for what ends, all of it together."""
 
+FIRST_LOOKS_APART = 0.025
+"""Seconds between the first looks at two foundations: about the CPU time of one."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 _ClientKey = tuple[str | None, str | None, tuple[int, int, int] | None]
 
 
@@ -64,6 +69,7 @@ class Exporter:
         self._resolver = Resolver()
         self._clients: dict[_ClientKey, KubeClient] = {}
         self._monitors: dict[str, Monitor] = {}
+        self._made = 0
         self._config = config
         self._loaded_at = time.time()
         self._problem = ""
@@ -167,8 +173,8 @@ class Exporter:
         gone = [monitor for name, monitor in self._monitors.items() if name not in kept]
         _stop(gone)  # before the new ones start: they may listen on the same port
         self._monitors = {item.name: kept.get(item.name) or made[item.name] for item in config.foundations}
-        for monitor in made.values():
-            monitor.start()
+        for number, monitor in enumerate(made.values()):
+            monitor.start(after=min(number * FIRST_LOOKS_APART, config.probe.interval))
         used = {id(monitor.client) for monitor in self._monitors.values()}
         for key in [key for key, client in self._clients.items() if id(client) not in used]:
             self._clients.pop(key).close()
@@ -177,6 +183,7 @@ class Exporter:
         self._reloaded_at.set(self._loaded_at)
 
     def _monitor(self, foundation: FoundationConfig, config: ExporterConfig) -> Monitor:
+        self._made += 1
         return Monitor(
             foundation,
             config.probe,
@@ -186,6 +193,8 @@ class Exporter:
             resolver=self._resolver,
             log_metrics=self._log_metrics,
             handover=self._handover,
+            # However many there are, multiples of the golden ratio lie about evenly over the interval.
+            place=self._made * _GOLDEN % 1.0,
             monotonic=time.monotonic,
             wall=time.time,
         )
