@@ -1006,6 +1006,24 @@ def test_an_input_without_a_line_was_not_heard() -> None:
     assert not [sample for metric in registry.collect() for sample in metric.samples]
 
 
+def counted(account_lines: list[bytes], pod: str = "api-0") -> float | None:
+    registry = CollectorRegistry()
+    LogAccount(LogMetrics(registry), "prod").feed("pod", pod, account_lines)
+    labels = {"foundation": "prod", "pod": pod, "cause": "timeout"}
+    return registry.get_sample_value("cf_cc_stager_unavailable_total", labels)
+
+
+def test_an_input_may_be_called_what_no_pod_could_be() -> None:
+    assert counted([failed()], "api (2).log") == 1
+
+
+def test_a_time_or_an_id_is_enough_to_know_a_failure_again() -> None:
+    timeless = failed().replace(f'"timestamp":{AT},'.encode(), b"")
+    assert counted([timeless, timeless]) == 1
+    nameless = failed().replace(b"request_guid", b"other")
+    assert counted([nameless, nameless]) == 1
+
+
 def test_a_status_below_100_shares_a_label() -> None:
     registry = CollectorRegistry()
     account = LogAccount(LogMetrics(registry), "prod")
