@@ -1,8 +1,9 @@
 """The dashboard for "can anybody push, and if not, why": state first, then impact, then cause, then trust.
 
-Several replicas of the exporter may be scraped. A state is shown at its worst over them. What they count of the logs is
-the largest of their rates for each pod, since each replica that follows a log reads all of it: where syslog spreads one
-log over several replicas, that shows too little.
+Several replicas of the exporter may be scraped. As for the alerts, what is up for one of them is up; where they
+disagree the panel of the state says so, and the panels of the cause show the worst. What they count of the logs is the
+largest of their rates for each pod, since each replica that follows a log reads all of it: where syslog spreads one log
+over several replicas, that shows too little.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from grafana.common import MARKS, OK_FAILS, RESTARTS, VERDICTS, YES_NO, F, firin
 from grafana.panels import Annotation, Dashboard, Row, Target, bars, lines, stat, states, table
 
 RATE: Final = "$__rate_interval"
-UP: Final = f"min by (foundation) (diego_bbs_up{{{F}}})"
+UP: Final = f"max by (foundation) (diego_bbs_up{{{F}}})"
+LOW: Final = f"min by (foundation) (diego_bbs_up{{{F}}})"
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
@@ -36,8 +38,9 @@ STATE: Final = Row(
             "Staging possible",
             "Whether BBS answers through the Service that Cloud Controller uses, on every fresh connection. `not "
             "known`: the exporter runs and has no fresh look at it.",
-            f'{UP} or 0 * min by (foundation) (stager_exporter_collector_success{{{F},collector="snapshot"}}) - 1',
-            "{{foundation}}", words=YES_NO, empty="no exporter",
+            f"({UP} + {LOW}) / 2 "
+            f'or 0 * min by (foundation) (stager_exporter_collector_success{{{F},collector="snapshot"}}) - 1',
+            "{{foundation}}", words={**YES_NO, 0.5: ("replicas disagree", "orange")}, empty="no exporter",
         ),
         stat(
             "Not possible for",
@@ -155,7 +158,7 @@ CAUSE: Final = Row(
             "what the Service goes by; serving is what the probe found. Layouts without a label show the probe only.",
             "none",
             Target(f'max by (foundation) (diego_active_pods{{{F},role="bbs"}})', "{{foundation}}: marked active"),
-            Target(f"min by (foundation) (diego_bbs_serving_pods{{{F}}})", "{{foundation}}: serving"),
+            Target(f"max by (foundation) (diego_bbs_serving_pods{{{F}}})", "{{foundation}}: serving"),
             width=8, stepped=True, decimals=0,
         ),
         states(

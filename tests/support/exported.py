@@ -50,6 +50,9 @@ class _Whole:
     namespace: str = "cf"
     counts: Mapping[tuple[str, Cause], int] = field(default_factory=dict)
 
+    def version(self) -> int:
+        return 1
+
     def latest(self) -> Look | None:
         first = replace(pod("diego-api-0", probe("diego-api-0"), active=True), locket=probe("diego-api-0"))
         signals = Signals(observation_fresh=True, database=Database.UP)
