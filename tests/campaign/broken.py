@@ -117,15 +117,13 @@ def _serverclock() -> None:
 
 
 def _swap() -> None:
-    """The ledger is written without its resourceVersion."""
+    """The ledger is written without its resourceVersion: whoever comes last wins."""
     from foundation.kube.client import KubeClient
-
-    real = KubeClient.replace
+    from foundation.kube.errors import Target
 
     def replace(self: KubeClient, path: str, body: Any) -> Any:
-        current = self.get(path)
-        body["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"]  # type: ignore[index]
-        return real(self, path, body)
+        del body["metadata"]["resourceVersion"]
+        return self._json("PUT", Target.of("update", path), path, body=body)
 
     _put(KubeClient, "replace", replace)
 

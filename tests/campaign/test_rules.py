@@ -347,8 +347,9 @@ def doubled_notifications(stage: Stage) -> None:
     import threading
 
     stage.break_it()
-    rules = [{"verb": verb, "resource": "configmaps", "delay": 0.4, "times": 2} for verb in ("create", "update")]
-    stage.cluster.faults(rules=rules)
+    assert stage.replicas[0].post("/api/v1/pause", {"reason": "for a ledger to be there"})[0] == 200
+    assert stage.replicas[0].post("/api/v1/resume", {})[0] == 200
+    stage.cluster.faults(rules=[{"verb": "update", "resource": "configmaps", "delay": 1.0, "times": 3}])
     threads = [threading.Thread(target=stage.alerts.send, args=(one,)) for one in stage.replicas]
     for thread in threads:
         thread.start()

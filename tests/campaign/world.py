@@ -254,13 +254,16 @@ class Alertmanager:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._turn = 0
+        self._senders: list[threading.Thread] = []
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
+        """Returns when every answer is in."""
         self._stop.set()
-        self._thread.join(20)
+        for thread in (self._thread, *self._senders):
+            thread.join(20)
 
     def send(self, replica: Replica) -> None:
         """One notification to one replica, its answer kept."""
@@ -277,6 +280,7 @@ class Alertmanager:
                 senders.append(threading.Thread(target=self.send, args=(replica,), daemon=True))
             for sender in senders:
                 sender.start()
+            self._senders = [one for one in (*self._senders, *senders) if one.is_alive()]
             self._stop.wait(self._every)
 
 
