@@ -1006,9 +1006,9 @@ def test_an_input_without_a_line_was_not_heard() -> None:
     assert not [sample for metric in registry.collect() for sample in metric.samples]
 
 
-def counted(account_lines: list[bytes], pod: str = "api-0") -> float | None:
+def counted(account_lines: list[bytes], pod: str = "api-0", remembered: int = 10) -> float | None:
     registry = CollectorRegistry()
-    LogAccount(LogMetrics(registry), "prod").feed("pod", pod, account_lines)
+    LogAccount(LogMetrics(registry), "prod", remembered=remembered).feed("pod", pod, account_lines)
     labels = {"foundation": "prod", "pod": pod, "cause": "timeout"}
     return registry.get_sample_value("cf_cc_stager_unavailable_total", labels)
 
@@ -1022,6 +1022,13 @@ def test_a_time_or_an_id_is_enough_to_know_a_failure_again() -> None:
     assert counted([timeless, timeless]) == 1
     nameless = failed().replace(b"request_guid", b"other")
     assert counted([nameless, nameless]) == 1
+
+
+def test_what_was_seen_again_is_remembered_longer() -> None:
+    one, other, again = failed(request_id="a"), failed(request_id="b", timestamp=2.5), failed(request_id="c")
+    assert counted([one, other, again], remembered=2) == 3
+    # Cut before its id, at the time of the first and of the third.
+    assert counted([one, other, again, one[:400]], remembered=2) == 3
 
 
 def test_a_status_below_100_shares_a_label() -> None:
