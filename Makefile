@@ -13,7 +13,7 @@ help:
 	@echo "make lint   linters, types, the house's import contracts"
 	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
 	@echo "make bench  the measured comparisons"
-	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (half an hour and more)"
+	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (an hour and more)"
 	@echo "make dashboards  write grafana/dashboards from the Python beside them"
 	@echo "make setup  only the virtual environment"
 
