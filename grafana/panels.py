@@ -31,7 +31,7 @@ class Target:
     legend: str
     instant: bool = False
     form: str = "time_series"
-    """time_series, table or heatmap."""
+    """time_series, table or heatmap; Grafana sorts a heatmap's buckets by a legend that is `{{le}}` and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,8 @@ def choice(name: str, label: str, metric: str) -> Json:
     query = f"label_values({metric}, {name})"
     return {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "hide": 0, "refresh": 2, "sort": 1,
-        "definition": query, "query": {"query": query, "refId": "variable"}, "multi": True, "includeAll": True,
+        "definition": query, "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
+        "multi": True, "includeAll": True,
         "allValue": ".*", "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
 

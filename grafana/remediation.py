@@ -116,7 +116,7 @@ RUNS: Final = Row(
             "of their bucket in seconds.",
             "short",
             Target(
-                f"sum by (le) (increase({DURATION}_bucket{{{F}}}[$__range]))", "{{le}} s", instant=True, form="heatmap"
+                f"sum by (le) (increase({DURATION}_bucket{{{F}}}[$__range]))", "{{le}}", instant=True, form="heatmap"
             ),
             width=8, height=6, decimals=0, empty="no remediator",
         ),

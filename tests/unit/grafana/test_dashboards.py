@@ -153,6 +153,7 @@ def test_a_panels_targets_name_their_source_and_series(uid: str, panel: dict[str
     for target in panel["targets"]:
         assert target["datasource"]["uid"] == "${datasource}"
         assert target["legendFormat"] not in ("", "__auto")
+        assert target["format"] != "heatmap" or target["legendFormat"] == "{{le}}", "else the buckets are not in order"
         now = panel["type"] in ("stat", "bargauge", "table")
         assert (target["instant"], target["range"]) == (now, not now)
 
