@@ -223,8 +223,17 @@ class Monitor:
 
     def _take(self, look: Look, began: float) -> None:
         before = self.latest()
-        self._newest = (self._monotonic(), look)
-        self._tell(before, look)
+        try:
+            self._tell(before, look)
+            self._note_all(look, began)
+            if look.layout is not None:
+                self._count(before, look)
+        finally:
+            # Last, so that who sees its verdict on the page finds the rest in the metrics.
+            self._newest = (self._monotonic(), look)
+            self._version += 1
+
+    def _note_all(self, look: Look, began: float) -> None:
         self._note("look", began)
         self._note("pods", began, problem=look.problems.get("pods", ""))
         self._note("layout", began, problem=self._layout_problem(look))
@@ -238,7 +247,6 @@ class Monitor:
             mute = look.observation.signals.probe_from_api_pod is Witness.UNKNOWN
             why = look.observation.seen.get("probe_from_api_pod", "it gave no answer")
             self._note("exec", began, problem=why if mute else "")
-        self._count(before, look)
 
     def _layout_problem(self, look: Look) -> str:
         if look.layout is not None or "layout" in look.problems:
