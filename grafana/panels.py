@@ -31,7 +31,7 @@ class Target:
     legend: str
     instant: bool = False
     form: str = "time_series"
-    """time_series, table or heatmap; Grafana sorts a heatmap's buckets by a legend that is `{{le}}` and nothing else."""
+    """time_series, table or heatmap; Grafana sorts a heatmap by a legend that is `{{le}}` and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +185,10 @@ def datasource() -> Json:
 def choice(name: str, label: str, metric: str) -> Json:
     """Values of a label of the same name, several at once, all of them at first."""
     query = f"label_values({metric}, {name})"
+    asked = {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
     return {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "hide": 0, "refresh": 2, "sort": 1,
-        "definition": query, "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
-        "multi": True, "includeAll": True,
+        "definition": query, "query": asked, "multi": True, "includeAll": True,
         "allValue": ".*", "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
 
