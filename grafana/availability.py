@@ -93,14 +93,14 @@ IMPACT: Final = Row(
         stat(
             "Failed pushes",
             "User requests that ended in 503 CF-StagerUnavailable (170010), in the time shown.",
-            f"sum_over_time({FAILED}[$__range:30s]) * 30",
+            f"sum_over_time({FAILED}[$__range:15s]) * 15",
             "{{foundation}}", decimals=0, steps=((None, "green"), (0.5, "red")), empty="no log is read", height=8,
         ),
         stat(
             "Share of staging that fails now",
             "Failed with StagerUnavailable, of the staging requests that Cloud Controller sent to BBS. Read it beside "
             "the absolute number: at two pushes an hour, one is half of them.",
-            f"{FAILED} / ({ASKED} > 0)",
+            f"clamp_max({FAILED} / ({ASKED} > 0), 1)",
             "{{foundation}}", unit="percentunit", decimals=0, steps=((None, "green"), (0.01, "orange"), (0.2, "red")),
             empty="nobody stages", height=8,
         ),
@@ -169,7 +169,7 @@ CAUSE: Final = Row(
                 "{{foundation}}: {{pod}}",
             ),
             words={
-                0: ("passive", "blue"), 1: ("serves, not marked", "orange"), 2: ("marked, does not serve", "red"),
+                0: ("does not serve", "blue"), 1: ("serves, not marked", "orange"), 2: ("marked, does not serve", "red"),
                 3: ("active", "green"), 4: ("does not serve", "blue"), 5: ("serves", "green"),
             },
             width=8,
@@ -244,7 +244,7 @@ CAUSE: Final = Row(
             empty="none seen",
         ),
         lines(
-            "Restarts of containers", "Of the pods that Diego's API is made of. A BBS beside a hung Locket restarts "
+            "Restarts of containers", "Of the pods of BBS, Locket and Cloud Controller's api. A BBS beside a hung Locket restarts "
             "for ever.",
             "short",
             Target(

@@ -277,7 +277,7 @@ def test_every_expression_shows_what_is_so(world: World) -> None:
     eventually(lambda: (shown("stager-availability", "Failed pushes A") or 0) > 5, "failed pushes are counted", 45)
     share = shown("stager-availability", "Share of staging that fails now A")
     assert share is not None
-    assert 0.8 < share <= 1.2, "every push fails; both rates are estimates"
+    assert 0.8 < share <= 1, "every push fails; both rates are estimates"
 
     world.notify()
     eventually(lambda: world.value("max(stager_remediation_running)") == 1, "it runs")
