@@ -109,7 +109,7 @@ def firing() -> list[dict[str, str]]:
 
 
 def tool(name: str, *arguments: str) -> str:
-    """Run promtool or amtool; gives both its outputs. Fails where the tool is not content, skips where it is missing."""
+    """Run promtool or amtool; gives both its outputs. Fails where it is not content, skips where it is missing."""
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed (Debian: prometheus, prometheus-alertmanager)")
