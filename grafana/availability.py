@@ -169,8 +169,9 @@ CAUSE: Final = Row(
                 "{{foundation}}: {{pod}}",
             ),
             words={
-                0: ("does not serve", "blue"), 1: ("serves, not marked", "orange"), 2: ("marked, does not serve", "red"),
-                3: ("active", "green"), 4: ("does not serve", "blue"), 5: ("serves", "green"),
+                0: ("does not serve", "blue"), 1: ("serves, not marked", "orange"),
+                2: ("marked, does not serve", "red"), 3: ("active", "green"),
+                4: ("does not serve", "blue"), 5: ("serves", "green"),
             },
             width=8,
         ),
@@ -244,8 +245,8 @@ CAUSE: Final = Row(
             empty="none seen",
         ),
         lines(
-            "Restarts of containers", "Of the pods of BBS, Locket and Cloud Controller's api. A BBS beside a hung Locket restarts "
-            "for ever.",
+            "Restarts of containers", "Of the pods of BBS, Locket and Cloud Controller's api. A BBS beside a hung "
+            "Locket restarts for ever.",
             "short",
             Target(
                 "max by (foundation, role, pod) "
