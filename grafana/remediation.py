@@ -1,7 +1,7 @@
 """The dashboard of the hand: what it does now, what it did and how long that took, what it refused, what waits.
 
 A run ends in one replica of the remediator, so its counters are summed over them; gauges are read by all from the same
-ledger, so the largest is shown. How many runs the limits still allow is in no metric: the remediator's page has it.
+ledger, so the largest is shown, and of the runs that limits still allow the smallest.
 """
 
 from __future__ import annotations
@@ -22,12 +22,6 @@ def recovered(share: float) -> str:
     """A quantile of the time from the accepted request to the verified recovery, over the time shown."""
     buckets = f"sum by (le, foundation, playbook) (increase({DURATION}_bucket{{{F}}}[$__range]))"
     return f"histogram_quantile({share}, {buckets}) >= 0"
-
-
-def within(time: str) -> str:
-    """Runs of the last `time` that deleted, or may have deleted, pods: those that limits count."""
-    ended = f'stager_remediations_total{{{F},outcome=~"Succeeded|Failed"}}'
-    return f"sum by (foundation, playbook) (increase({ended}[{time}]))"
 
 
 NOW: Final = Row(
@@ -177,16 +171,10 @@ REFUSALS: Final = Row(
             width=16, stacked=True, empty="no remediator",
         ),
         stat(
-            "Runs in the last hour", "That succeeded or failed. By default two are allowed; how many are left, the "
-            "remediator's page says.",
-            within("1h"), "{{foundation}}: {{playbook}}", width=6, decimals=0,
-            steps=((None, "green"), (0.5, "orange"), (1.5, "red")), empty="no remediator",
-        ),
-        stat(
-            "Runs in the last day", "That succeeded or failed. By default four are allowed. The same fault that "
-            "returns wants a person, not a fifth restart.",
-            within("24h"), "{{foundation}}: {{playbook}}", width=6, decimals=0,
-            steps=((None, "green"), (1.5, "orange"), (3.5, "red")), empty="no remediator",
+            "Runs left", "How many runs each limit still allows. The page of the remediator says until when.",
+            f"min by (foundation, playbook, per) (stager_remediation_runs_left{{{F}}})",
+            "{{foundation}}: {{playbook}} per {{per}}", width=12, decimals=0,
+            steps=((None, "red"), (1, "green")), empty="no remediator",
         ),
         stat(
             "Left out by Alertmanager", "Alerts that a notification did not carry, in the time shown. Set max_alerts "

@@ -65,8 +65,8 @@ class Executor:
         self._beat: tuple[str, int, int, str] | None = None
         self._beat_seen = 0.0
         self._problem = ""
-        self.latest: Reading | None = None
-        """The newest ledger that was read, for showing."""
+        self._newest: Reading | None = None
+        self._claim_held: Claim | None = None
 
     def work(self) -> None:
         """The thread's whole life."""
@@ -100,6 +100,21 @@ class Executor:
         self._problem = problem
 
     @property
+    def latest(self) -> Reading | None:
+        """The newest ledger that was read or written, for showing; during a run of ours, as the run writes it."""
+        claim = self._claim_held
+        return claim.reading if claim is not None else self._newest
+
+    def note(self, reading: Reading | None) -> None:
+        """Take this for the newest ledger."""
+        self._newest = reading
+
+    @property
+    def site(self) -> Site:
+        """What it works for."""
+        return self._site
+
+    @property
     def problem(self) -> str:
         """Why the state cannot be read or written now; empty where it can."""
         return self._problem
@@ -110,7 +125,7 @@ class Executor:
         objects = {found.name: found for found in self._site.remediations.list()}
         began = self._site.boot()
         reading = store.read()
-        self.latest = reading
+        self.note(reading)
         self._repair(objects, reading.ledger)
         run, pending = reading.ledger.run, reading.ledger.pending
         if run is not None:
@@ -176,7 +191,11 @@ class Executor:
         name = claim.run.playbook
         # One that is configured no more deletes nothing more; what it began is seen to its end.
         config, playbook = self._site.playbook(name) or (PlaybookConfig(mode=Mode.OFF), PLAYBOOKS[name])
-        Runner(self._site, claim, config, playbook).carry_out()
+        self._claim_held = claim
+        try:
+            Runner(self._site, claim, config, playbook).carry_out()
+        finally:
+            self._newest, self._claim_held = claim.reading, None
         self._site.wake.set()  # what waited behind it
 
     # --- the queue ------------------------------------------------------------------------------------------------

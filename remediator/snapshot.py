@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from foundation.durations import format_duration
+from remediator.admission import left
 from remediator.words import Outcome, Phase, Reason, Step
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class Snapshot(Collector):
         breaker = _gauge("stager_remediator_breaker_open", "Whether a failure waits to be acknowledged.")
         paused = _gauge("stager_remediator_paused", "Whether a person has paused it.")
         ready = _gauge("stager_remediator_ready", "Whether the state in the cluster could be read a moment ago.")
+        runs = GaugeMetricFamily(
+            "stager_remediation_runs_left", "Runs that a limit still allows.", labels=["foundation", "playbook", "per"]
+        )
         for name, executor in self._executors.items():
             reading = executor.latest
             ledger = reading.ledger if reading else None
@@ -62,11 +67,15 @@ class Snapshot(Collector):
             stopped = reading.ledger.paused(reading.instant.server) if reading else None
             paused.add_metric([name], float(stopped is not None))
             ready.add_metric([name], float(reading is not None and not executor.problem))
+            for playbook, config in executor.site.section.playbooks.items():
+                for limit in config.policy.limits:
+                    allowed = left(reading.ledger, limit, reading.instant.server) if reading else 0
+                    runs.add_metric([name, playbook, format_duration(limit.per.total_seconds())], float(allowed))
         info = GaugeMetricFamily(
             "stager_remediator_build_info", "What this is; always 1.", labels=["version", "revision", "python"]
         )
         info.add_metric(self._labels, 1.0)
-        return [running, awaiting, breaker, paused, ready, info]
+        return [running, awaiting, breaker, paused, ready, runs, info]
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

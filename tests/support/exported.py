@@ -17,6 +17,7 @@ from exporter.snapshot import SnapshotCollector
 from exporter.web.scrape import FAILURES
 from foundation.observation import Database, Observation, Signals
 from foundation.pods import StatefulSetSeen
+from remediator.config import RemediatorSection
 from remediator.snapshot import register
 from remediator.trail import Metrics
 from tests.support.looks import CERTIFICATE, look, pod, probe
@@ -90,7 +91,8 @@ def exported() -> dict[str, Exported]:
     account = LogAccount(LogMetrics(registry), "prod")
     account.feed("file", "api-0", [b"a line"])
     account.know_pod("api-0")
-    executor = cast("Executor", SimpleNamespace(latest=None, problem=""))
+    site = SimpleNamespace(section=RemediatorSection())
+    executor = cast("Executor", SimpleNamespace(latest=None, problem="", site=site))
     register(registry, Metrics(registry), {"prod": executor}, ("restart-diego-api",), version="0")
     found = {f"{FAILURES}_total": Exported("counter", frozenset())}
     for family in registry.collect():

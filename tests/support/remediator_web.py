@@ -217,7 +217,7 @@ class House:
         """Change the ledger, and let the executor have read it."""
         store = self.sites[foundation].ledger
         store.swap(lambda ledger, _: change(ledger))
-        self.executors[foundation].latest = store.read()
+        self.executors[foundation].note(store.read())
         return store.read().ledger
 
     def remediation(self, name: str, spec: Json, status: Json, foundation: str = "prod") -> Json:
@@ -331,7 +331,7 @@ def house(
     sites = {name: _site(name, kubes[name], section, metrics, clock) for name in names}
     executors = {name: Executor(site) for name, site in sites.items()}
     for name, executor in executors.items():
-        executor.latest = sites[name].ledger.read()
+        executor.note(sites[name].ledger.read())
     register(registry, metrics, executors, [PLAYBOOK], version="0.1.0", revision="abc")
     path = folder / "credentials.yml"
     path.write_text(credentials or usual_credentials())

@@ -64,6 +64,21 @@ class TestQueue:
         assert one.executor.latest is not None
         assert one.executor.problem == ""
 
+    def test_a_run_of_ones_own_is_shown_while_it_is_under_way(self, ward: Ward, one: Replica) -> None:
+        shown: list[str] = []
+
+        def look() -> None:
+            found = one.executor.latest
+            shown.append(found.ledger.run.step if found and found.ledger.run else "nothing")
+
+        for step in ("confirm", "delete", "verify"):
+            ward.on_step(step, look)
+        one.notify()
+        assert one.until_closed()[0] == "Succeeded"
+        assert shown[1:] == ["record", "active"]  # what was written last when the step's beginning is
+        assert one.executor.latest is not None
+        assert one.executor.latest.ledger.run is None
+
     def test_the_object_is_made_where_intake_could_not(self, ward: Ward, one: Replica) -> None:
         ward.on("create", "remediations", status=500)
         assert one.notify().outcome == "created"

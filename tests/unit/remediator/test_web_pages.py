@@ -187,7 +187,7 @@ def test_a_list_that_cannot_be_read_is_not_shown_as_empty(one: House) -> None:
     shown = page(one).said
     assert "Remediations cannot be listed." in shown
     assert "None was ever needed" not in shown
-    one.executors["prod"].latest = None
+    one.executors["prod"].note(None)
     assert "Not known" in page(one).said
     assert "Not available now" in page(one, "/remediations/prod.x.1", status=503).said
 

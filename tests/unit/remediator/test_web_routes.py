@@ -430,7 +430,7 @@ def test_the_status_stays_with_what_is_known_when_the_api_server_is_gone(one: Ho
     page = one.client.get("/", headers=bearer("view"))
     assert page.status_code == 200
     assert "The state cannot be read now" in page.text
-    one.executors["prod"].latest = None
+    one.executors["prod"].note(None)
     (state,) = cast(
         "list[Json]", cast("Json", one.client.get("/api/v1/status", headers=bearer("view")).json)["foundations"]
     )
@@ -486,7 +486,7 @@ def test_acknowledging_closes_the_breaker_even_of_a_deleted_remediation(two: Hou
         assert post(two, f"remediations/{name}/acknowledge", {"reason": " "}).status_code == 422
         done = post(two, f"remediations/{name}/acknowledge", {"reason": "the node was broken"})
         assert done.json == {"foundation": "prod", "acknowledged": name, "by": "operateer"}
-        two.executors["prod"].latest = two.sites["prod"].ledger.read()
+        two.executors["prod"].note(two.sites["prod"].ledger.read())
         assert two.sites["prod"].ledger.read().ledger.breaker is None
     two.ledger(lambda ledger: ledger.changed(breaker=Breaker(since=SERVER, why="the ledger is gone")))
     assert post(two, "remediations/prod/acknowledge", {"reason": "seen"}).status_code == 200
@@ -670,14 +670,14 @@ def test_series_exist_at_zero_and_follow_the_ledger(two: House) -> None:
         assert two.metric(name, foundation="prod") == 1
         assert two.metric(name, foundation="staging") == 0
     assert two.metric("stager_remediation_awaiting_approval", foundation="prod") == 0
-    two.executors["prod"].latest = None
+    two.executors["prod"].note(None)
     assert two.metric("stager_remediator_ready", foundation="prod") == 0
 
 
 def test_two_names_of_one_target_show_one_run(tmp_path: Path) -> None:
     both = house(tmp_path, ("prod", "alias"), one_namespace=True)
     both.ledger(lambda ledger: ledger.changed(run=failed_run()))
-    both.executors["alias"].latest = both.sites["alias"].ledger.read()
+    both.executors["alias"].note(both.sites["alias"].ledger.read())
     assert both.metric("stager_remediation_running", foundation="prod") == 1
     assert both.metric("stager_remediation_running", foundation="alias") == 0
 
