@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 MOST_ALERTS = 20_000
+MOST_TRUNCATED = 10**9
 
 
 class NotUnderstood(ValueError):  # noqa: N818
     """Not such a payload: one line on what is wrong where."""
+
+
+def _utc(moment: datetime) -> datetime:
+    """In UTC. Within hours of the calendar's ends there is none: the hour as written then, which is refused later."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
 
 
 class _Part(BaseModel):
@@ -22,7 +32,7 @@ class Alert(_Part):
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
-    starts_at: AwareDatetime = Field(alias="startsAt")
+    starts_at: Annotated[AwareDatetime, AfterValidator(_utc)] = Field(alias="startsAt")
     fingerprint: str = Field(default="", max_length=1000)
 
 
@@ -31,7 +41,7 @@ class Notification(_Part):
 
     version: Literal["4"]
     alerts: tuple[Alert, ...] = Field(max_length=MOST_ALERTS)
-    truncated_alerts: int = Field(default=0, alias="truncatedAlerts", ge=0)
+    truncated_alerts: int = Field(default=0, alias="truncatedAlerts", ge=0, le=MOST_TRUNCATED)
     """How many alerts `max_alerts` cut off: these are known to exist, and nothing else."""
     group_key: str = Field(default="", alias="groupKey")
     receiver: str = ""

@@ -6,11 +6,11 @@ counters.
 
 gunicorn's threaded worker gives each new connection a thread at once and waits in it for the first byte, for the TLS
 handshake and for the header without any limit, and it closes connections in the loop that accepts them. So here
-(`_Worker`) a connection that says nothing costs no thread; one that speaks slowly, or does not read its answer, is cut
-after some seconds, and much sooner while every thread is taken; nothing that waits for a client runs in the accepting
-loop. Where too many connections are open, the longest silent one gives way. What this does not give: protection against
-thousands of connections that all ask for something; that is a NetworkPolicy's work. The classes below reach into
-gunicorn 27's methods, which is why that is pinned below 28.
+(`_Worker`) a connection that says nothing costs no thread; one that sends its header or its body slowly, or does not
+read its answer, is cut after some seconds, and much sooner while every thread is taken; nothing that waits for a client
+runs in the accepting loop. Where too many connections are open, the longest silent one gives way. What this does not
+give: protection against thousands of connections that all ask for something; that is a NetworkPolicy's work. The
+classes below reach into gunicorn 27's methods, which is why that is pinned below 28.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from foundation.serving.web_config import BasicAuth
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
 
     from foundation.serving.web_config import WebConfig
 
@@ -59,10 +59,12 @@ KEEPALIVE_SECONDS = 75
 """How long a connection may rest between two requests: longer than usual scrape intervals, so that they reuse it."""
 READING_SECONDS = 5.0
 """For the TLS handshake and the request's header together."""
+BODY_SECONDS = 20.0
+"""For a request's whole body, from when it is first asked for."""
 SENDING_SECONDS = 20.0
 """For a client to take its answer."""
 PRESSED_SECONDS = 0.5
-"""Both of these while every thread is taken."""
+"""Each of these three while every thread is taken."""
 FINISHING_SECONDS = 2
 """After SIGTERM, for requests that are under way."""
 STOPPING_SECONDS = 4
@@ -253,6 +255,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
 class _Phase(Enum):
     READING = "reading"
+    BODY = "sending its body"
     WORKING = "working"
     SENDING = "sending"
 
@@ -294,6 +297,45 @@ class _Connection(TConn):  # type: ignore[misc]
         if not self.closed:
             self.closed = True
             super().close()
+
+
+class _Body:
+    """A request's body: who sends it has a limited time for all of it, however many reads that takes."""
+
+    def __init__(self, body: InputStream, connection: _Connection) -> None:
+        self._body = body
+        self._connection = connection
+        self._began: float | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        with self._waiting():
+            return self._body.read(size)
+
+    def readline(self, size: int = -1, /) -> bytes:
+        with self._waiting():
+            return self._body.readline(size)
+
+    def readlines(self, hint: int = -1, /) -> list[bytes]:
+        with self._waiting():
+            return self._body.readlines(hint)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        connection = self._connection
+        connection.enter(_Phase.BODY)
+        if self._began is None:
+            self._began = connection.since
+        connection.since = self._began
+        try:
+            yield
+        finally:
+            connection.enter(_Phase.WORKING)
+
+
+_LIMITS = {_Phase.READING: READING_SECONDS, _Phase.BODY: BODY_SECONDS, _Phase.SENDING: SENDING_SECONDS}
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
@@ -367,6 +409,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         def serve_one(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             connection = self.busy[threading.get_ident()]
             connection.enter(_Phase.WORKING)
+            environ["wsgi.input"] = _Body(environ["wsgi.input"], connection)
             try:
                 return app(environ, start_response)
             finally:
@@ -426,11 +469,11 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
             self._make_room()
         now, pressed = time.monotonic(), self._pressed()
         for connection in list(self.busy.values()):
-            if connection.phase is _Phase.WORKING:
+            phase = connection.phase
+            if phase is _Phase.WORKING:
                 continue
-            limit = READING_SECONDS if connection.phase is _Phase.READING else SENDING_SECONDS
-            if now - connection.since > (PRESSED_SECONDS if pressed else limit):
-                log.debug("connection of %s cut: slow while %s", connection.client, connection.phase.value)
+            if now - connection.since > (PRESSED_SECONDS if pressed else _LIMITS[phase]):
+                log.debug("connection of %s cut: slow while %s", connection.client, phase.value)
                 connection.cut()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:

@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, jsonify, render_template, request
+from gunicorn.http.errors import ParseException
 from prometheus_client.exposition import choose_encoder
 from werkzeug.exceptions import HTTPException
 
@@ -178,10 +179,17 @@ def _errors(app: Flask, parts: Parts, guard: Guard) -> None:
                 response.headers[name] = value
         return response
 
+    app.register_error_handler(ParseException, _garbled)
+
     @app.errorhandler(Exception)
     def broken(error: Exception) -> Response:
         logger.error("%s %s failed: %s", request.method, request.path, error, exc_info=error)
         return told(Problem(503, "this failed for a reason of our own; the log says why", retry_after=RETRY_AFTER))
+
+
+def _garbled(error: ParseException) -> Response:
+    # Only a body is read that late: the header was understood before.
+    return _refusal(400, f"the body is not as HTTP has it: {error}")
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
-    from wsgiref.types import WSGIApplication
+    from collections.abc import Callable, Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +40,16 @@ class Made:
         padding = Gauge("made_padding", "", ["text"], registry=registry)
         for number in range(40):
             padding.labels(f"{number:09}" + "x" * 100_000).set(1)
-        self.wsgi: WSGIApplication = create_app(FixedProvider(exporter_view(healthy())), registry)
+        self._pages: WSGIApplication = create_app(FixedProvider(exporter_view(healthy())), registry)
         self._stop_seconds = stop_seconds
+
+    def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The exporter's pages, and one that reads a body, as the remediator's do."""
+        if environ["PATH_INFO"] != "/body":
+            return self._pages(environ, start_response)
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [f"{len(body)}".encode()]
 
     def reload(self) -> str:
         self._reloads.inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import resource
@@ -56,6 +57,21 @@ def test_a_thousand_silent_connections_do_not_keep_a_scrape_waiting(started: Ser
             began = time.monotonic()
             assert get(port, "/livez")[0] == 200
             assert time.monotonic() - began < 3
+    assert healthy(started)
+
+
+def test_more_slow_bodies_than_threads_do_not_stop_it(started: ServerProcess) -> None:
+    port = started.port()
+    with clients(port, 100, b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{") as slow:
+        for _ in range(3):
+            began = time.monotonic()
+            assert get(port, "/livez")[0] == 200
+            assert time.monotonic() - began < 5  # 32 threads, half a second for each slow one
+            for client in slow:
+                with contextlib.suppress(OSError):
+                    client.sendall(b" ")
+    whole = b"POST /body HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
+    assert b"\r\n5000\r\n" in ask(port, whole)
     assert healthy(started)
 
 

@@ -7,6 +7,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,6 @@ from tests.support.remediator_web import SERVER, House, bearer, house
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 ANSWERS = {200, 400, 413, 415, 422}
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -132,3 +131,26 @@ def test_labels_that_are_too_many_or_too_long_are_refused_and_not_kept(tmp_path:
         assert answer.json["alerts"][0]["reason"].startswith("bad_alert: ")
         assert len(answer.text) < 1000
     assert at.kubes["prod"].objects == {}
+
+
+@pytest.mark.parametrize(
+    "when", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+)
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+def test_times_at_the_calendars_ends_are_refused_and_no_fault(when: str, status: str, tmp_path: Path) -> None:
+    at = house(tmp_path)
+    labels = {"alertname": "x", "foundation": "prod", "remediate": PLAYBOOK}
+    alert = {"status": status, "labels": labels, "startsAt": when, "fingerprint": "f"}
+    answer = at.client.post("/api/v1/alertmanager", json={"version": "4", "alerts": [alert]}, headers=bearer("webhook"))
+    assert answer.json is not None
+    wanted = "bad_alert: it says that it began at " if status == "firing" else "resolved"
+    assert answer.json["alerts"][0]["reason"].startswith(wanted)
+
+
+def test_no_count_of_truncated_alerts_can_spoil_the_counter(tmp_path: Path) -> None:
+    at = house(tmp_path)
+    body = b'{"version": "4", "alerts": [], "truncatedAlerts": 1' + b"0" * 320 + b"}"
+    answer = at.client.post(
+        "/api/v1/alertmanager", data=body, content_type="application/json", headers=bearer("webhook")
+    )
+    assert answer.status_code == 422

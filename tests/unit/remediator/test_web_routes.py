@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from werkzeug.test import create_environ, run_wsgi_app
 
 from foundation.kube.errors import KubeError, Target, from_status
@@ -263,6 +264,25 @@ def test_a_body_that_is_too_long_is_refused_by_its_length_and_by_its_bytes(one: 
     assert one.metric("stager_remediator_notifications_total", status="413") == 2
     small = one.client.post("/api/v1/pause", data=b" " * (LARGEST_BODY + 1), headers={**headers, **bearer("operate")})
     assert small.status_code == 413
+
+
+@pytest.mark.parametrize("path", [HOOK, "/pause"])
+def test_chunks_that_are_none_are_the_senders_fault(one: House, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Garbled:
+        def read(self, size: int = -1) -> bytes:
+            raise InvalidChunkSize(b"ZZ")
+
+        readline = read
+
+    form = "application/x-www-form-urlencoded"
+    scope, kind = ("webhook", "application/json") if path == HOOK else ("operate", form)
+    environ = create_environ(path, method="POST", headers={**bearer(scope), "Content-Type": kind})
+    environ |= {"wsgi.input": Garbled(), "wsgi.input_terminated": True}
+    environ.pop("CONTENT_LENGTH", None)
+    body, status, _ = run_wsgi_app(one.app, environ)
+    assert status.startswith("400")
+    assert b"not as HTTP has it" in b"".join(body)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_notification_as_long_as_allowed_is_taken(one: House) -> None:
