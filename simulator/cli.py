@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import signal
 import sys
 import tempfile
@@ -20,7 +19,7 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f"stager-demo: needs {missing.name}: pip install '.[demo]', or use make demo")
 from simulator.clock import Timing
-from simulator.daemons import Access, write_remediator
+from simulator.daemons import Access, new_secrets, write_remediator
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
 from simulator.play import Played, PlayError, StoppedError, play
@@ -146,8 +145,7 @@ def main(
             click.echo(f"stager-demo: {error}", err=True)
             sys.exit(2)
         if not (play_it or once):
-            names = (secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(9))
-            access = write_remediator(cluster, config, names)
+            access = write_remediator(cluster, config, new_secrets())
             click.echo(json.dumps(_addresses(cluster, config)) if as_json else _welcome(cluster, config, access))
             stop.wait()
             return
@@ -177,6 +175,10 @@ def _staying(cluster: Cluster, config: Path, played: Played) -> str:
         "",
         f"the exporter's page    {played.exporter.url}",
         f"the remediator's page  {played.remediator.url}   user {access.user}, password {access.password}",
+        "the same in the terminal:",
+        f"export STAGER_REMEDIATOR_URL={played.remediator.url}",
+        f"export STAGER_REMEDIATOR_TOKEN_FILE={config.with_name('operator.token')}",
+        f"{_program('remediator')} list",
         "",
         f"{kubectl} get rem -o wide",
         f"{kubectl} describe rem {site.name}.restart-diego-api.1",
@@ -190,6 +192,11 @@ def _staying(cluster: Cluster, config: Path, played: Played) -> str:
         f"All of it: {config.parent}",
     ]
     return "\n".join(lines)
+
+
+def _program(name: str) -> str:
+    """Give the command that was installed beside this one."""
+    return str(Path(sys.executable).with_name(f"stager-{name}"))
 
 
 def _addresses(cluster: Cluster, config: Path) -> dict[str, object]:
@@ -233,7 +240,10 @@ def _welcome(cluster: Cluster, config: Path, access: Access) -> str:
     ]
     lines += [
         "",
-        f"the remediator's page: user {access.user}, password {access.password}",
+        f"{_program('exporter')} serve --config {config}",
+        f"{_program('remediator')} serve --config {access.config}",
+        f"the remediator's page: user {access.user}, password {access.password}; the terminal's way to it:",
+        f"export STAGER_REMEDIATOR_TOKEN_FILE={config.with_name('operator.token')}; {_program('remediator')} status",
         f"kubectl --kubeconfig {config.with_name('kubeconfig')} get pods -n {first.namespace}{_label(cluster)}",
         f"curl -X POST {cluster.api.control_url}/simulator/foundations/{first.name}/incidents/locket_hung",
         "Ctrl-C ends it.",

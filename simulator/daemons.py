@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import secrets
 import subprocess
 import sys
 import threading
@@ -109,8 +110,10 @@ class Access:
     """Alertmanager's token."""
     view: str
     """The token of whoever only looks."""
+    operate: str
+    """A person's token, for the terminal."""
     user: str
-    """A person's."""
+    """The same person's, for the page."""
     password: str
 
 
@@ -136,16 +139,22 @@ class Remediator(Daemon):
         return None if refused is None else dict(refused)
 
 
-def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, str, str]) -> Access:
+def new_secrets() -> tuple[str, str, str, str]:
+    """Three tokens and a password."""
+    return secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(9)
+
+
+def write_remediator(cluster: Cluster, exporter_yml: Path, given: tuple[str, str, str, str]) -> Access:
     """Write `remediator.yml`, its credentials and their tokens beside the exporter's configuration.
 
     And `remediation.yml`, for whoever wants to ask for a restart by hand.
 
-    `secrets`: two tokens and a password. The person's password stands in the file as a hash only.
+    `given`: the tokens of Alertmanager, of whoever only looks and of a person, and the person's password, which stands
+    in the file as a hash only.
     """
     folder = exporter_yml.parent
-    notify, view, password = secrets
-    for name, token in (("alertmanager.token", notify), ("viewer.token", view)):
+    notify, view, operate, password = given
+    for name, token in (("alertmanager.token", notify), ("viewer.token", view), ("operator.token", operate)):
         file = folder / name
         file.touch(mode=0o600)
         file.write_text(f"{token}\n", encoding="utf-8")
@@ -155,6 +164,7 @@ def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, s
         {
             "name": "demo",
             "scopes": ["view", "operate"],
+            "token_file": "operator.token",
             "password_bcrypt": bcrypt.hashpw(password.encode(), bcrypt.gensalt(10)).decode(),
         },
     ]
@@ -171,7 +181,7 @@ def write_remediator(cluster: Cluster, exporter_yml: Path, secrets: tuple[str, s
         "spec": {"foundation": cluster.site().foundation.name, "playbook": "restart-diego-api"},
     }
     (folder / "remediation.yml").write_text(yaml.safe_dump(request, sort_keys=False), encoding="utf-8")
-    return Access(config, notify, view, "demo", password)
+    return Access(config, notify, view, operate, "demo", password)
 
 
 def remediator_section(lock_ttl: float) -> dict[str, Any]:

@@ -9,7 +9,6 @@ wanted or not, at the time at which it was first seen (looks are 0.2 s apart).
 from __future__ import annotations
 
 import json
-import secrets
 import time
 import urllib.error
 import urllib.request
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from simulator.alerting import Alerting, Delivered
-from simulator.daemons import Access, Exporter, Remediator, StartError, write_remediator
+from simulator.daemons import Access, Exporter, Remediator, StartError, new_secrets, write_remediator
 
 if TYPE_CHECKING:
     import threading
@@ -215,9 +214,7 @@ def play(cluster: Cluster, config: Path, say: Callable[[str], None], stop: threa
 
     Raises PlayError; StoppedError soon after `stop` is set.
     """
-    access = write_remediator(
-        cluster, config, (secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(9))
-    )
+    access = write_remediator(cluster, config, new_secrets())
     _listen_anywhere(config, "exporter")
     _listen_anywhere(access.config, "remediator")
     with ExitStack() as stack:

@@ -57,7 +57,8 @@ def test_it_runs_until_told_to_stop(tmp_path: Path) -> None:
         assert [found["namespace"] for found in config["foundations"]] == ["cf-1", "cf-2"]
         assert {path.name for path in tmp_path.iterdir()} == {
             "kubeconfig", "exporter.yml", "ca.crt", "client.crt", "client.key",
-            "remediator.yml", "credentials.yml", "alertmanager.token", "viewer.token", "remediation.yml",
+            "remediator.yml", "credentials.yml", "alertmanager.token", "viewer.token", "operator.token",
+            "remediation.yml",
         }  # fmt: skip
         assert (
             yaml.safe_load((tmp_path / "kubeconfig").read_text())["clusters"][0]["cluster"]["server"]

@@ -95,7 +95,7 @@ def test_a_long_outcome_is_cut(length: int, wanted: int) -> None:
 
 def test_the_remediators_configuration_is_one_that_it_takes(tmp_path: Path) -> None:
     with Cluster(Options(traffic=False)) as cluster:
-        access = write_remediator(cluster, cluster.write(tmp_path), ("n" * 32, "v" * 32, "secret-word"))
+        access = write_remediator(cluster, cluster.write(tmp_path), ("n" * 32, "v" * 32, "o" * 32, "secret-word"))
     read = load_config(access.config)
     playbook = read.remediator.playbooks["restart-diego-api"]
     assert (playbook.mode, playbook.cooldown) == (Mode.AUTO, 30.0)
@@ -106,6 +106,7 @@ def test_the_remediators_configuration_is_one_that_it_takes(tmp_path: Path) -> N
     for header, scopes in (
         (f"Bearer {access.notify}", {Scope.WEBHOOK}),
         (f"Bearer {access.view}", {Scope.VIEW}),
+        (f"Bearer {access.operate}", {Scope.VIEW, Scope.OPERATE}),
         (basic, {Scope.VIEW, Scope.OPERATE}),
         ("Bearer " + "x" * 32, None),
     ):
@@ -119,4 +120,4 @@ def test_a_daemon_that_does_not_start_says_why(tmp_path: Path) -> None:
     config = tmp_path / "remediator.yml"
     config.write_text("foundations: []\n")
     with pytest.raises(StartError, match=r"stager-remediator did not start: .*at least one foundation"):
-        Remediator(Access(config, "n", "v", "demo", "p"))
+        Remediator(Access(config, "n", "v", "o", "demo", "p"))
