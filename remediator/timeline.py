@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from remediator.web.view import StepView, Story
 
 WIDTH = 100
+_LONGEST_LABEL = 100
 _DONE: Mapping[str, str] = {
     "confirm": "looked until two looks agreed",
     "evidence": "saved evidence",
@@ -162,7 +163,9 @@ def _facts(line: Timeline) -> Iterator[tuple[str, str]]:
         fingerprint = f" (fingerprint {story.fingerprint})" if story.fingerprint else ""
         yield "asked by", f"{story.alertname}{fingerprint}"
     if story.labels:
-        yield "labels", ", ".join(f"{name}={value}" for name, value in story.labels if name != "alertname")
+        shown = (f"{name}={value}" for name, value in story.labels if name != "alertname")
+        # Whoever notifies chooses them: one long label must not push the story off the screen. --json has all of it.
+        yield "labels", ", ".join(f"{text[:_LONGEST_LABEL]}…" if len(text) > _LONGEST_LABEL else text for text in shown)
     if story.approval[0] or line.approved_by:
         yield "answered", f"{story.approval[0] or 'approved'} by {story.approval[1] or line.approved_by or 'somebody'}"
     if story.verdict_before or story.verdict_after:

@@ -200,3 +200,12 @@ def test_times_that_are_none_are_left_out() -> None:
     told = timeline_of({"name": "x", "created": "yesterday", "status": {"finished": "soon", "phase": "Succeeded"}})
     assert told.entries == ()
     assert timeline.moment("never") == ""
+
+
+def test_a_long_label_does_not_fill_the_screen() -> None:
+    found = failed()
+    found["spec"]["trigger"]["labels"] = {"short": "s", "long": "é" * 1000}
+    text = as_text(timeline_of(found))
+    assert "short=s" in text
+    assert "long=" + "é" * 95 + "…" in "".join(text.split())
+    assert "é" * 96 not in "".join(text.split())
