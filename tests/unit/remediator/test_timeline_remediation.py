@@ -203,8 +203,9 @@ def test_times_that_are_none_are_left_out() -> None:
 
 
 def test_a_long_label_does_not_fill_the_screen() -> None:
-    found = failed()
-    found["spec"]["trigger"]["labels"] = {"short": "s", "long": "é" * 1000}
+    labels = {"short": "s", "long": "é" * 1000}
+    spec = {"foundation": "prod", "playbook": "restart-diego-api", "trigger": {"alertname": "X", "labels": labels}}
+    found = {**failed(), "spec": spec}
     text = as_text(timeline_of(found))
     assert "short=s" in text
     assert "long=" + "é" * 95 + "…" in "".join(text.split())
