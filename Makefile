@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests of processes wait more than they work: twice as many at a time as there are processors.
+JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
 .PHONY: setup demo test lint campaign bench mutants dashboards lock clean
 .DEFAULT_GOAL := help
@@ -32,7 +34,7 @@ demo: $(READY)
 
 # The coverage that is asked for is the whole suite's: a part of it (ARGS) is not measured against it.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(if $(strip $(ARGS)),,--cov-fail-under=90) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered $(if $(strip $(ARGS)),,--cov-fail-under=90) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -74,8 +74,10 @@ def test_ctrl_c_in_the_middle_ends_it_at_once() -> None:
                     break
             begun = time.monotonic()
             os.kill(process.pid, signal.SIGINT)
-            assert process.wait(20) == 130
+            code = process.wait(20)
             assert time.monotonic() - begun < 15
+            assert process.stderr is not None
+            assert (code, process.stderr.read()) == (130, "")
         finally:
             process.kill()
 
