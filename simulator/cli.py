@@ -154,6 +154,8 @@ def main(
         except StoppedError:
             sys.exit(130)
         except PlayError as error:
+            if stop.is_set():
+                sys.exit(130)  # what was under way broke off
             problem = json.dumps({"recovered": False, **error.seen, "problem": str(error)}, indent=1)
             click.echo(problem if as_json else str(error), err=not as_json)
             sys.exit(1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from simulator.cluster import Cluster
 
 HERE = "http://127.0.0.1"
+STOP_LIMIT = 6.0
+"""Seconds that a daemon may take to end."""
 START_LIMIT = 60.0
 """Seconds that a daemon may take to listen."""
 
@@ -71,9 +73,13 @@ class Daemon:
             return ""
 
     def stop(self) -> None:
-        """End it as Kubernetes would. Safe to repeat."""
+        """End it as Kubernetes would: asked first, killed where it takes its time. Safe to repeat."""
         self._process.terminate()
-        self._process.wait(timeout=10)
+        try:
+            self._process.wait(timeout=STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._reader.join(timeout=5)
         if self._process.stderr is not None:
             self._process.stderr.close()
