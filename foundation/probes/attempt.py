@@ -144,6 +144,7 @@ class Attempt:
         self._stages: dict[Stage, float] = {}
         self._address: Address | None = None
         self._socket: socket.socket | None = None
+        self._contexts: Contexts | None = None
 
     def left(self) -> float:
         """Seconds left. Raises TimeoutError where there are none."""
@@ -171,18 +172,22 @@ class Attempt:
         finally:
             self._stages[stage] = self._clock() - began
 
-    def connect(self) -> socket.socket:
-        """Pass dns (skipped for an IP address) and tcp. Raises Failure."""
+    def connect(self, contexts: Contexts | None = None) -> socket.socket:
+        """Pass dns (skipped for an IP address) and tcp, with contexts where a `handshake` follows. Raises Failure."""
         addresses = self.look_up()
+        context = None
+        if contexts is not None:
+            self._contexts, context = contexts, contexts.verifying
+            self._check_server_name()
         with self.entering(Stage.TCP):
             for address in addresses[:-1]:
                 try:
-                    return self._open(address)
+                    return self._open(address, context)
                 except TimeoutError:
                     raise
                 except OSError:
                     continue
-            return self._open(addresses[-1])
+            return self._open(addresses[-1], context)
 
     def look_up(self) -> list[Address]:
         """Pass dns: all addresses of the target. Raises Failure."""
@@ -200,25 +205,42 @@ class Attempt:
                 raise Failure(Cause.DNS, f"{target.host}: no address")
             return found
 
-    def _open(self, address: Address) -> socket.socket:
+    def _open(self, address: Address, context: ssl.SSLContext | None) -> socket.socket:
         self.close()
         left = self.left()
-        opened = socket.socket(address.family, socket.SOCK_STREAM)
-        self._socket = opened
+        opened = self._socket = socket.socket(address.family, socket.SOCK_STREAM)
+        if context is not None:
+            # Before it is connected: where a connection is lost inside wrap_socket, CPython 3.11 leaves a socket open.
+            opened = self._socket = context.wrap_socket(
+                opened,
+                server_hostname=self.target.server_name or self.target.host,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=True,
+            )
         opened.settimeout(left)
         opened.connect((address.ip, address.port))
         self._address = address
         return opened
 
-    def handshake(self, contexts: Contexts) -> ssl.SSLSocket | None:
+    def _check_server_name(self) -> None:
+        # wrap_socket would find out too, but leave a socket behind.
+        try:
+            (self.target.server_name or self.target.host).encode("idna")
+        except ValueError as error:
+            self.stage = Stage.TLS
+            raise classify(error) from error
+
+    def handshake(self) -> ssl.SSLSocket | None:
         """Pass tls on the open connection, and read the server's certificate whether or not it verifies.
 
         None: the server answered and then turned us away for want of a client certificate, which TLS before 1.3 does
         in the handshake; that is as deep as one comes without. Raises Failure.
         """
+        contexts = self._contexts
+        assert contexts is not None  # noqa: S101 - for the type checker; connect came before, with contexts
         with self.entering(Stage.TLS):
             try:
-                secured = self._secure(contexts.verifying)
+                secured = self._secure()
             except ssl.SSLCertVerificationError as error:
                 self._read_unverified(contexts)
                 raise classify(error) from error
@@ -231,21 +253,10 @@ class Attempt:
                 raise Failure(Cause.TLS_EXPIRED, "certificate has expired (no CA configured: nothing else was checked)")
             return secured
 
-    def _secure(self, context: ssl.SSLContext) -> ssl.SSLSocket:
-        assert self._socket is not None  # noqa: S101 - for the type checker; connect came before
-        plain = self._socket
-        name = self.target.server_name or self.target.host
-        # An impossible name or a lost connection is found out here, as wrap_socket would leave a socket behind.
-        name.encode("idna")
-        plain.getpeername()
-        plain.settimeout(self.left())
-        secured = context.wrap_socket(
-            plain,
-            server_hostname=name,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=True,
-        )
-        self._socket = secured
+    def _secure(self) -> ssl.SSLSocket:
+        secured = self._socket
+        assert isinstance(secured, ssl.SSLSocket)  # noqa: S101 - for the type checker; _open made it so
+        secured.settimeout(self.left())
         secured.do_handshake()
         return secured
 
@@ -258,8 +269,8 @@ class Attempt:
         # the verdict of the first stands, only without times.
         try:
             if self._address is not None:
-                self._open(self._address)
-                self._note_certificate(self._secure(contexts.reading))
+                self._open(self._address, contexts.reading)
+                self._note_certificate(self._secure())
         except (OSError, ValueError):
             return
 

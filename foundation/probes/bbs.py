@@ -60,10 +60,11 @@ def probe(
     try:
         if depth is Stage.DNS:
             attempt.look_up()
-        else:
+        elif depth is Stage.TCP:
             attempt.connect()
-        if depth in {Stage.TLS, Stage.PING, Stage.READ}:
-            secured = attempt.handshake(contexts)
+        else:
+            attempt.connect(contexts)
+            secured = attempt.handshake()
             if secured is not None and depth is not Stage.TLS:
                 _ask(attempt, secured, depth)
     except Failure as found:

@@ -34,8 +34,8 @@ def probe_locket(
     depth, note = lowered(Stage.TLS, presents=contexts.presents, problem=problem)
     attempt = Attempt(target, timeout, clock, now, resolve)
     try:
-        attempt.connect()
-        attempt.handshake(contexts)
+        attempt.connect(contexts)
+        attempt.handshake()
     except Failure as found:
         return attempt.result(depth, found, note)
     finally:

@@ -6,6 +6,7 @@ import errno
 import gc
 import socket
 import ssl
+import struct
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -415,6 +416,26 @@ def test_no_socket_is_left(bbs: BBSServer, credentials: Credentials) -> None:
     attempt.close()
     with pytest.raises(Failure):
         Attempt(at(bbs.port), 0).connect()
+
+
+def test_no_socket_is_left_where_connections_are_reset_at_once(credentials: Credentials) -> None:
+    """The reset comes before, while or after TLS is wrapped around: a socket left behind would warn, so fail here."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        rounds = 200
+
+        def reset_all() -> None:
+            for _ in range(rounds):
+                accepted, _address = listening.accept()
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+        resetting = threading.Thread(target=reset_all)
+        resetting.start()
+        port = listening.getsockname()[1]
+        found = {probe(at(port), Stage.PING, LONG, credentials).cause for _ in range(rounds)}
+        resetting.join()
+    gc.collect()
+    assert found == {Cause.RESET}
 
 
 @pytest.mark.parametrize("mode", [BBSMode.CLOSED, BBSMode.CERTIFICATE_EXPIRED, BBSMode.REJECTS_CLIENT, BBSMode.NOT_BBS])
