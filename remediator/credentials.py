@@ -24,8 +24,6 @@ good until it is taken out of the file. A header that claims to carry a certific
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -36,10 +34,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Protocol, Self, runtime_checkable
 
-import bcrypt
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from foundation.config import LocalPath, Part
+from foundation.serving.followed import signature
+from foundation.serving.passwords import COSTS, HASH, Passwords, user_and_password
 from foundation.yamlfile import ConfigurationError, Problem, load
 
 if TYPE_CHECKING:
@@ -50,13 +49,7 @@ logger = logging.getLogger(__name__)
 
 SHORTEST_TOKEN = 16
 LONGEST_TOKEN_FILE = 64 * 1024
-COSTS = range(4, 16)
-"""bcrypt's cost: a check at 15 takes about two seconds already."""
-REMEMBERED = 100
-CHECKS_WAITING = 8
-CHECKS_AT_ONCE = 2
 
-_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -79,10 +72,6 @@ class Principal:
     scopes: frozenset[Scope]
 
 
-class TooBusy(Exception):  # noqa: N818  it says what happened
-    """So many passwords wait to be checked that this one was not: come again."""
-
-
 def _name(value: str) -> str:
     if not value.isprintable() or value != value.strip() or ":" in value or not 0 < len(value) <= 100:
         raise ValueError("expected 1 to 100 printable characters without a colon: it is a user's name")
@@ -96,7 +85,7 @@ def _digest(value: str) -> str:
 
 
 def _bcrypt(value: str) -> str:
-    match = _BCRYPT.fullmatch(value)
+    match = HASH.fullmatch(value)
     if match is None:
         raise ValueError("expected a bcrypt hash, as `htpasswd -nBC 10 NAME` prints after the colon")
     if int(match[1]) not in COSTS:
@@ -186,7 +175,7 @@ class Credentials:
         self._fallback = secrets.token_bytes(32)
         self._current = self._load()
         self._watched = self._current.watched
-        self._passwords = _Passwords()
+        self._passwords = Passwords()
 
     @property
     def passwords(self) -> bool:
@@ -213,10 +202,16 @@ class Credentials:
             if scheme.lower() == "bearer":
                 return _by_token(version, rest.strip())
             if scheme.lower() == "basic":
-                user, password = _user_and_password(rest.strip())
-                return self._passwords.check(version.entries, user, password)
+                return self._by_password(version, rest.strip())
             return None
         return _by_certificate(version, environ.get("gunicorn.socket"))
+
+    def _by_password(self, version: _Version, encoded: str) -> Principal | None:
+        # An encoding that is none gives a user that nobody is, which costs as much as any other.
+        user, password = user_and_password(encoded) or (b"", b"")
+        people = {entry.name.encode(): entry for entry in version.entries if entry.password_bcrypt}
+        hashes = {name: entry.password_bcrypt or "" for name, entry in people.items()}
+        return people[user].principal if self._passwords.right(hashes, user, password) else None
 
     def _load(self) -> _Version:
         entries = load(self._path, CredentialsFile).root
@@ -249,11 +244,11 @@ class Credentials:
         return hmac.digest(hashlib.sha256(joined).digest(), b"stager-remediator: forms", hashlib.sha256)
 
     def _follow(self) -> _Version:
-        if _signature(self._watched) == self._seen:
+        if signature(self._watched) == self._seen:
             return self._current
         with self._lock:
             # Signatures are taken before the files are read: a change in between is seen the next time.
-            seen = _signature(self._watched)
+            seen = signature(self._watched)
             if seen == self._seen:
                 return self._current
             try:
@@ -273,65 +268,6 @@ class Credentials:
             return self._current
 
 
-class _Passwords:
-    """Checks of passwords: a right one is remembered, a wrong one costs the same whether the user exists or not.
-
-    Few run at a time, and when many wait the rest are turned away, so that guessing cannot take all threads; tokens,
-    certificates and remembered passwords never wait for them.
-    """
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-        self._good: dict[bytes, None] = {}
-        self._lock = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(CHECKS_WAITING)
-        self._checking = threading.BoundedSemaphore(CHECKS_AT_ONCE)
-
-    def check(self, entries: Iterable[CredentialConfig], user: bytes, password: bytes) -> Principal | None:
-        """The user, if the password is right. Raises TooBusy."""
-        users = {entry.name.encode(): entry for entry in entries if entry.password_bcrypt}
-        if not users:
-            return None
-        found = users.get(user)
-        hashes = [entry.password_bcrypt for entry in users.values() if entry.password_bcrypt]
-        # The dearest hash of the file, so that an unknown user takes as long as the slowest known one.
-        against = found.password_bcrypt if found and found.password_bcrypt else _dummy(hashes)
-        key = self._remembered_as(user, against.encode(), password)
-        if found is not None and key in self._good:
-            return found.principal
-        if not self._waiting.acquire(blocking=False):
-            raise TooBusy("too many passwords wait to be checked")
-        try:
-            with self._checking:
-                right = _matches(password, against.encode())
-        finally:
-            self._waiting.release()
-        if not right or found is None:
-            return None
-        with self._lock:
-            if len(self._good) >= REMEMBERED:
-                self._good.pop(next(iter(self._good)))
-            self._good[key] = None
-        return found.principal
-
-    def _remembered_as(self, *parts: bytes) -> bytes:
-        # Each part goes with its length: without, user "a" + password "bc" would be user "ab" + password "c".
-        joined = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        return hmac.digest(self._key, joined, hashlib.sha256)
-
-
-def _dummy(hashes: Iterable[str]) -> str:
-    cost = max(int(hashed[4:6]) for hashed in hashes)
-    return f"$2b${cost:02}${'.' * 53}"
-
-
-def _matches(password: bytes, hashed: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password[:72], hashed)  # bcrypt reads no further than 72 bytes
-    except ValueError:
-        return False
-
-
 def _by_token(version: _Version, token: str) -> Principal | None:
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
     found = None
@@ -339,15 +275,6 @@ def _by_token(version: _Version, token: str) -> Principal | None:
         if hmac.compare_digest(known, digest):
             found = principal
     return found
-
-
-def _user_and_password(encoded: str) -> tuple[bytes, bytes]:
-    """An encoding that is none gives a user that nobody is, which costs as much as any other."""
-    try:
-        user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return b"", b""
-    return (user, password) if colon else (b"", b"")
 
 
 @runtime_checkable
@@ -402,16 +329,3 @@ def _tokens_of(path: Path) -> list[bytes]:
         if len(token) < SHORTEST_TOKEN:
             raise ValueError(f"a token is shorter than {SHORTEST_TOKEN} characters: it could be guessed")
     return [hashlib.sha256(token.encode()).digest() for token in dict.fromkeys(tokens)]
-
-
-def _signature(paths: Iterable[Path]) -> tuple[object, ...]:
-    """What changes when a file is written, replaced, or (as Kubernetes does) a link above it is turned."""
-    seen: list[object] = []
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError as error:
-            seen.append(error.errno)
-        else:
-            seen.append((status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(seen)

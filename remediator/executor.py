@@ -19,10 +19,11 @@ from remediator.claim import Claim
 from remediator.config import PlaybookConfig
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
 from remediator.playbook import PLAYBOOKS
-from remediator.runner import RETRIES, Runner, copy_status, tell_end
+from remediator.runner import RETRIES, Runner
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import final_status, iso, spec_of, status_of
+from remediator.telling import copy_status, tell_end
 from remediator.trail import remediation_reference
 from remediator.words import Mode, Phase, Reason, Strategy, stricter
 
@@ -318,15 +319,7 @@ class Executor:
             wanted = None
             if refused.retry and pending.trigger.fingerprint and pending.retry < RETRIES:
                 ends = max(instant.server, refused.until or instant.server)
-                until = ends + timedelta(seconds=self._site.section.retry_for)
-                wanted = Wanted(
-                    foundation=pending.foundation,
-                    playbook=pending.playbook,
-                    trigger=pending.trigger,
-                    reason=refused.reason,
-                    until=until,
-                    retry=pending.retry + 1,
-                )
+                wanted = ledgers.again(pending, refused.reason, ends + timedelta(seconds=self._site.section.retry_for))
             fingerprint = pending.trigger.fingerprint
             return ledgers.refuse(
                 after, refused.reason, refused.text, fingerprint=fingerprint, now=instant.server, wanted=wanted

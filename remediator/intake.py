@@ -17,10 +17,10 @@ from foundation.kube.errors import KubeError
 from remediator import ledger as ledgers
 from remediator.admission import Refused, admit
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
-from remediator.runner import tell_end
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import iso, spec_of
+from remediator.telling import tell_end
 from remediator.together import Together
 from remediator.trail import remediation_reference
 from remediator.words import Outcome, Phase, Reason

@@ -300,15 +300,8 @@ def claim(ledger: Ledger, holder: str, strategy: Strategy, approved_by: str | No
     if entry is None or ledger.run is not None:
         raise Superseded("the request is gone from the queue")
     run = Run(
-        name=entry.name,
-        uid=entry.uid,
-        foundation=entry.foundation,
-        playbook=entry.playbook,
-        mode=entry.mode,
-        trigger=entry.trigger,
-        at=entry.at,
+        **{name: getattr(entry, name) for name in Request.model_fields},
         started=now,
-        retry=entry.retry,
         strategy=strategy,
         approved_by=approved_by,
         steps=entry.resumed,
@@ -333,6 +326,36 @@ def release(ledger: Ledger, holder: str, epoch: int) -> Ledger:
 def with_run(ledger: Ledger, run: Run) -> Ledger:
     """The run changed, and with it the claim renewed."""
     return ledger.changed(run=run, beat=ledger.beat + 1)
+
+
+def ask_first(ledger: Ledger, *, why: str, verdict: str, pods: tuple[str, ...], expires: datetime) -> Ledger:
+    """Put the run back into the queue until a person has decided on its verdict. The caller holds it."""
+    run = ledger.run
+    if run is None:
+        raise Superseded("the run is over")
+    asked = {name: getattr(run, name) for name in Request.model_fields}
+    entry = Pending(
+        **asked,
+        phase=Phase.AWAITING_APPROVAL,
+        expires=expires,
+        why=why,
+        verdict=verdict,
+        pods=pods,
+        resumed=run.steps,
+    )
+    return ledger.changed(pending=entry, run=None, holder="", beat=ledger.beat + 1)
+
+
+def again(request: Request, reason: Reason, until: datetime) -> Wanted:
+    """The same request, to be tried once more by itself."""
+    return Wanted(
+        foundation=request.foundation,
+        playbook=request.playbook,
+        trigger=request.trigger,
+        reason=reason,
+        until=until,
+        retry=request.retry + 1,
+    )
 
 
 def announce(ledger: Ledger, uid: str, now: datetime) -> Ledger:

@@ -19,11 +19,13 @@ from foundation.diagnosis import Restart, Verdict
 from foundation.durations import format_duration
 from foundation.kube.errors import Conflict, KubeError, NotFound, ServerError, TooManyRequests, Unreachable
 from foundation.kube.paths import pod_path
-from foundation.observation import PodProbe, PodState, Witness
+from foundation.observation import PodState, Witness
 from foundation.pods import pod_state
 from remediator import ledger as ledgers
-from remediator.ledger import Deleted, Pending, Recorded, SetRecord, Wanted, with_run
-from remediator.story import final_status, status_of
+from remediator.ledger import Deleted, Recorded, SetRecord, with_run
+from remediator.seeing import foreign_owner, not_one_active, uids_to_restart
+from remediator.story import status_of
+from remediator.telling import copy_status, tell_end
 from remediator.trail import remediation_reference, statefulset_reference
 from remediator.words import FENCE, Mode, Phase, Reason, Step, stricter
 
@@ -102,6 +104,11 @@ class Runner:
     def run(self) -> Run:
         """As last written."""
         return self._claim.run
+
+    @property
+    def _rehearsed(self) -> bool:
+        """Whether nothing was ever sent that would have to be fenced off."""
+        return self._mode is Mode.DRY_RUN and not self.run.intents
 
     # --- the whole ------------------------------------------------------------------------------------------------
 
@@ -232,7 +239,7 @@ class Runner:
                 _end(Phase.CANCELLED, why)
             sight = self._look()
             found = sight.look.diagnosis
-            key = (found.verdict, found.restart, tuple(_uids(sight)), bool(sight.blind))
+            key = (found.verdict, found.restart, tuple(uids_to_restart(sight)), bool(sight.blind))
             if found.verdict is Verdict.HEALTHY:
                 _end(Phase.NOT_NEEDED, f"healthy: {found.evidence[0]}")
             agreed = key == before
@@ -555,7 +562,7 @@ class Runner:
         until = began + self._steps.active.deadline
         while True:
             sight = self._look()
-            text = _active(sight)
+            text = not_one_active(sight)
             if not text:
                 break
             if self._site.boot() >= until:
@@ -589,7 +596,7 @@ class Runner:
         found = sight.look.diagnosis
         if found.verdict is not Verdict.HEALTHY:
             return f"{found.verdict}: {found.evidence[0]}"
-        if text := _active(sight) or _foreign_owner(sight):
+        if text := not_one_active(sight) or foreign_owner(sight):
             return text
         witness, words = self._site.lookout.from_api_pod(sight)
         return "" if witness in (Witness.OK, Witness.WAIVED) else f"not from an api pod: {words}"
@@ -601,7 +608,7 @@ class Runner:
 
         Gives what stands in the way where that could not be done for a pod whose deletion was announced.
         """
-        if self._mode is Mode.DRY_RUN and not self.run.intents:
+        if self._rehearsed:
             return ""
         for pod in self.run.left:
             body = {"metadata": {"annotations": {FENCE: str(self._claim.epoch)}, "uid": pod.uid}}
@@ -625,7 +632,7 @@ class Runner:
         return ""
 
     def _close(self, ending: _Ending) -> None:
-        if self.run.recorded and self.run.left and not (self._mode is Mode.DRY_RUN and not self.run.intents):
+        if self.run.recorded and self.run.left and not self._rehearsed:
             self._begin(Step.FENCE)
             if (problem := self._fence()) and problem not in ending.message:
                 ending = _Ending(Phase.FAILED, f"{ending.message}; {problem}")
@@ -648,14 +655,7 @@ class Runner:
             again = ending.retry and self.run.retry < RETRIES
             if again and fingerprint and ledger.resolved != fingerprint:
                 until = now.server + timedelta(seconds=self._site.section.backoff + self._site.section.retry_for)
-                wanted = Wanted(
-                    foundation=self.run.foundation,
-                    playbook=self.run.playbook,
-                    trigger=self.run.trigger,
-                    reason=Reason.BACKOFF,
-                    until=until,
-                    retry=self.run.retry + 1,
-                )
+                wanted = ledgers.again(self.run, Reason.BACKOFF, until)
                 after = after.changed(wanted=wanted)
             return after
 
@@ -670,22 +670,13 @@ class Runner:
         run = self.run
 
         def change(ledger: Ledger, now: Instant) -> Ledger:
-            entry = Pending(
-                name=run.name,
-                uid=run.uid,
-                foundation=run.foundation,
-                playbook=run.playbook,
-                mode=run.mode,
-                trigger=run.trigger,
-                at=run.at,
-                phase=Phase.AWAITING_APPROVAL,
-                expires=now.server + timedelta(seconds=self._site.section.approval_expires),
+            return ledgers.ask_first(
+                ledger,
                 why=detail,
                 verdict=str(found.verdict),
                 pods=tuple(map(str, found.pods_to_restart)),
-                resumed=run.steps,
+                expires=now.server + timedelta(seconds=self._site.section.approval_expires),
             )
-            return ledger.changed(pending=entry, run=None, holder="", beat=ledger.beat + 1)
 
         reading = self._claim.write(change)
         if reading.ledger.pending is not None:
@@ -698,66 +689,3 @@ class Runner:
 
     def _audit(self, decision: str, message: str, **details: object) -> None:
         self._site.trail.audit(decision, message, remediation=self.run.name, epoch=self._claim.epoch, **details)
-
-
-def copy_status(site: Site, name: str, status: dict[str, object], version: str | None = None) -> bool:
-    """Write the story for people; it is repaired later where that fails now.
-
-    `version`: only over that resourceVersion, as a repair must not overwrite what was written since.
-    """
-    try:
-        site.remediations.write_status(name, status, version)
-    except KubeError as error:
-        if not isinstance(error, (NotFound, Conflict)):
-            logger.warning("the status of %s could not be written: %s", name, error, extra={"foundation": site.name})
-        return False
-    return True
-
-
-def tell_end(site: Site, ledger: Ledger) -> None:
-    """The newest ended request, told to everybody."""
-    closed = ledger.last
-    if closed is None:
-        return
-    request, metrics = closed.request, site.trail.metrics
-    copy_status(site, request.name, final_status(closed))
-    metrics.remediations.labels(site.name, request.playbook, str(closed.phase)).inc()
-    if closed.phase is Phase.SUCCEEDED:
-        seconds = (closed.finished - request.at).total_seconds()
-        metrics.duration.labels(site.name, request.playbook).observe(seconds)
-    site.trail.audit("closed", f"{closed.phase}: {closed.message}", remediation=request.name, phase=str(closed.phase))
-    warning = closed.phase in (Phase.FAILED, Phase.EXPIRED)
-    site.trail.event(
-        remediation_reference(request.name, request.uid), str(closed.phase), closed.message, warning=warning
-    )
-
-
-def _uids(sight: Sight) -> list[str]:
-    names = set(sight.look.diagnosis.pods_to_restart)
-    return sorted(pod.uid for pod in sight.pods() if pod.name in names)
-
-
-def _active(sight: Sight) -> str:
-    """Empty where exactly one BBS serves and, with a label, it alone carries it; else what is wrong."""
-    if sight.blind:
-        return f"nothing could be seen: {sight.blind}"
-    pods = sight.look.pods
-    words = sight.look.observation.pods
-    serving = {pod.name for pod in words if pod.probe is PodProbe.SERVES}
-    if len(serving) != 1:
-        return f"{len(serving)} BBS pods serve instead of one"
-    marked = {pod.seen.name for pod in pods if pod.active and pod.role == "bbs"}
-    if sight.look.observation.signals.layout_has_label and marked != serving:
-        return f"the active label is on {', '.join(sorted(marked)) or 'no pod'}, while {', '.join(serving)} serves"
-    return ""
-
-
-def _foreign_owner(sight: Sight) -> str:
-    """Where Locket names the lock's owner and that is another of our pods than the one that serves."""
-    serving = {str(pod.name) for pod in sight.look.observation.pods if pod.probe is PodProbe.SERVES}
-    names = {pod.seen.name for pod in sight.look.pods if pod.role == "bbs"}
-    for pod in sight.look.pods:
-        owner = (pod.locket.detail if pod.locket else "").removeprefix("the lock is held by ")
-        if owner in names - serving:
-            return f"Locket says that {owner} holds the lock, while {', '.join(serving)} serves"
-    return ""

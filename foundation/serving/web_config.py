@@ -14,21 +14,17 @@ kubelet can probe by TCP.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import logging
-import re
-import secrets
 import ssl
 import threading
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import bcrypt
 import yaml
+
+from foundation.serving.followed import signature
+from foundation.serving.passwords import COSTS, HASH, Passwords, TooBusy, user_and_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,15 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_COSTS = range(4, 16)  # a check at 15 takes about two seconds already
 _VERSIONS = MappingProxyType({"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3})
 _CLIENT_AUTH = ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 _OPEN = frozenset({"/livez", "/readyz"})
 """Without a password. Exactly these: what they answer must name nothing."""
-_CACHED = 100
-_CHECKS_WAITING = 8
-_CHECKS_AT_ONCE = 2
 
 
 class WebConfigError(Exception):
@@ -188,30 +179,17 @@ class _Reader:
         for name, value in self._mapping(node, "basic_auth_users", None).items():
             where = f"basic_auth_users.{name}"
             hashed = self._text(value, where)
-            match = _BCRYPT.fullmatch(hashed)
+            match = HASH.fullmatch(hashed)
             if not name or ":" in name:
                 self._problem(value, where, "a user's name cannot be empty nor hold a colon")
             elif hashed and match is None:
                 self._problem(value, where, "expected a bcrypt hash, as `htpasswd -nBC 10 USER` prints after the colon")
-            elif match is not None and int(match[1]) not in _COSTS:
+            elif match is not None and int(match[1]) not in COSTS:
                 self._problem(
-                    value, where, f"a cost of {_COSTS[0]} to {_COSTS[-1]} is taken, this one is {int(match[1])}"
+                    value, where, f"a cost of {COSTS[0]} to {COSTS[-1]} is taken, this one is {int(match[1])}"
                 )
             users[name] = hashed
         return users
-
-
-def _signature(paths: Iterable[Path]) -> tuple[object, ...]:
-    """What changes when a file is written, replaced, or (as Kubernetes does) a link above it is turned."""
-    seen: list[object] = []
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError as error:
-            seen.append(error.errno)
-        else:
-            seen.append((status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(seen)
 
 
 def _context(tls: TlsSettings, path: Path) -> ssl.SSLContext:
@@ -298,11 +276,11 @@ class WebConfig:
         return _Current(settings, _context(settings.tls, self._path) if settings.tls else None)
 
     def _follow(self) -> _Current:
-        if _signature(self._watched) == self._seen:
+        if signature(self._watched) == self._seen:
             return self._current
         with self._lock:
             # Signatures are taken before the files are read: a change in between is seen the next time.
-            seen = _signature(self._watched)
+            seen = signature(self._watched)
             if seen == self._seen:
                 return self._current
             watched = self._watched
@@ -311,7 +289,7 @@ class WebConfig:
                 settings = check(self._path)
                 if self._paths(settings) != watched:
                     watched = self._paths(settings)
-                    seen = _signature(watched)
+                    seen = signature(watched)
                 fresh = self._successor(settings)
             except WebConfigError as error:
                 problem = error
@@ -329,84 +307,40 @@ class WebConfig:
 class BasicAuth:
     """WSGI in front of an application: asks for a user and password of the `web.yml`, if it has any.
 
-    A right password is remembered by its HMAC under a key of this process, since bcrypt at cost 10 takes 50 ms; a
-    wrong one costs the same whether the user exists or not. Few checks run at a time, and when many wait, the rest are
-    told 503, so that guessing cannot take all threads.
+    What a check costs, and how many run at a time, is `foundation.serving.passwords`'.
     """
 
     def __init__(self, app: WSGIApplication, users: Callable[[], Mapping[str, str]]) -> None:
         self._app = app
         self._users = users
-        self._key = secrets.token_bytes(32)
-        self._good: dict[bytes, None] = {}
-        self._lock = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(_CHECKS_WAITING)
-        self._checking = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
+        self._passwords = Passwords()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve the request, or answer 401 (or 503 where too many wait for a check)."""
         users = self._users()
         if not users or environ.get("PATH_INFO") in _OPEN:
             return self._app(environ, start_response)
-        user, password = _credentials(environ.get("HTTP_AUTHORIZATION", ""))
-        if user is None:
-            return _refuse(start_response, "401 Unauthorized", ("WWW-Authenticate", 'Basic realm="stager-exporter"'))
-        verified = self._verify(users, user, password)
-        if verified is None:
+        given = _given(environ.get("HTTP_AUTHORIZATION", ""))
+        if given is None:
+            return _ask(start_response)
+        known = {name.encode(): hashed for name, hashed in users.items()}
+        try:
+            right = self._passwords.right(known, *given)
+        except TooBusy:
             return _refuse(start_response, "503 Service Unavailable", ("Retry-After", "1"))
-        if not verified:
-            return _refuse(start_response, "401 Unauthorized", ("WWW-Authenticate", 'Basic realm="stager-exporter"'))
-        environ["REMOTE_USER"] = user
+        if not right:
+            return _ask(start_response)
+        environ["REMOTE_USER"] = given[0].decode()
         return self._app(environ, start_response)
 
-    def _verify(self, users: Mapping[str, str], user: str, password: bytes) -> bool | None:
-        hashed = users.get(user)
-        # The dearest hash of the file, so that an unknown user takes as long as the slowest known one.
-        against = (hashed or _dummy(users.values())).encode()
-        key = self._digest(user.encode("utf-8", "surrogateescape"), against, password)
-        if hashed is not None and key in self._good:
-            return True
-        if not self._waiting.acquire(blocking=False):
-            return None
-        try:
-            with self._checking:
-                right = _matches(password, against) and hashed is not None
-        finally:
-            self._waiting.release()
-        if right:
-            with self._lock:
-                if len(self._good) >= _CACHED:
-                    self._good.pop(next(iter(self._good)))
-                self._good[key] = None
-        return right
 
-    def _digest(self, *parts: bytes) -> bytes:
-        # Each part goes with its length: without, user "a" + password "bc" would be user "ab" + password "c".
-        joined = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        return hmac.digest(self._key, joined, hashlib.sha256)
-
-
-def _dummy(hashes: Iterable[str]) -> str:
-    cost = max(int(hashed[4:6]) for hashed in hashes)
-    return f"$2b${cost:02}${'.' * 53}"
-
-
-def _matches(password: bytes, hashed: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password[:72], hashed)  # bcrypt reads no further than 72 bytes
-    except ValueError:
-        return False
-
-
-def _credentials(header: str) -> tuple[str | None, bytes]:
+def _given(header: str) -> tuple[bytes, bytes] | None:
     scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return None, b""
-    try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return None, b""
-    return (user.decode("utf-8", "surrogateescape"), password) if colon else (None, b"")
+    return user_and_password(encoded.strip()) if scheme.lower() == "basic" else None
+
+
+def _ask(start_response: StartResponse) -> Iterable[bytes]:
+    return _refuse(start_response, "401 Unauthorized", ("WWW-Authenticate", 'Basic realm="stager-exporter"'))
 
 
 def _refuse(start_response: StartResponse, status: str, header: tuple[str, str]) -> Iterable[bytes]:

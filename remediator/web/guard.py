@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 
-from remediator.credentials import Credentials, Principal, Scope, TooBusy
+from foundation.serving.passwords import TooBusy
 from remediator.web.parts import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from remediator.credentials import Credentials, Principal, Scope
     from remediator.trail import Metrics
 
 WINDOW = 3600.0

@@ -15,8 +15,9 @@ import bcrypt
 import pytest
 import trustme
 
+from foundation.serving.passwords import CHECKS_WAITING, TooBusy
 from foundation.yamlfile import ConfigurationError
-from remediator.credentials import CHECKS_WAITING, Credentials, Scope, TooBusy
+from remediator.credentials import Credentials, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

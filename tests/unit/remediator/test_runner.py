@@ -12,7 +12,8 @@ import pytest
 from foundation.kube.errors import Conflict, Forbidden, Target, Unreachable
 from foundation.observation import Database, PodProbe, PodState, Witness
 from remediator.ledger import Pause, Success
-from remediator.runner import FENCE_PATIENCE, _foreign_owner
+from remediator.runner import FENCE_PATIENCE
+from remediator.seeing import foreign_owner
 from remediator.words import FENCE, PLAYBOOK, Step
 from tests.support.looks import probe
 from tests.support.remediation import CLAIM, START, Rule, Ward, kill, replica
@@ -642,12 +643,12 @@ class TestWaiting:
     def test_locket_that_names_another_owner(self, ward: Ward, one: Replica) -> None:
         one.play()
         sight = one.lookout.fresh()
-        assert _foreign_owner(sight) == ""
+        assert foreign_owner(sight) == ""
 
         def named(name: str) -> str:
             told = probe("locket", detail=f"the lock is held by {name}")
             pods = tuple(replace(pod, locket=told) for pod in sight.look.pods)
-            return _foreign_owner(replace(sight, look=replace(sight.look, pods=pods)))
+            return foreign_owner(replace(sight, look=replace(sight.look, pods=pods)))
 
         assert named("diego-api-0") == ""
         assert named("somebody") == ""

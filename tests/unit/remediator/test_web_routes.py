@@ -12,8 +12,8 @@ from gunicorn.http.errors import InvalidChunkSize
 from werkzeug.test import create_environ, run_wsgi_app
 
 from foundation.kube.errors import KubeError, Target, from_status
+from foundation.serving.passwords import TooBusy
 from remediator import ledger as ledgers
-from remediator.credentials import TooBusy
 from remediator.ledger import Breaker, Closed
 from remediator.openapi import document
 from remediator.story import final_status, iso, spec_of

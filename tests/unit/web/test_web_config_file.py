@@ -13,7 +13,7 @@ import bcrypt
 import pytest
 import trustme
 
-from foundation.serving import web_config
+from foundation.serving import passwords
 from foundation.serving.web_config import BasicAuth, TlsSettings, WebConfig, WebConfigError, parse
 
 if TYPE_CHECKING:
@@ -298,18 +298,18 @@ def test_a_remembered_password_ends_with_its_hash(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    users = {f"user{number}": HASH for number in range(web_config._CACHED + 5)}
+    users = {f"user{number}": HASH for number in range(passwords.REMEMBERED + 5)}
     front = behind(users)
     for user in users:
         assert ask(front, basic(user, "secret"))[0] == "200"
-    assert len(front._good) == web_config._CACHED
+    assert len(front._passwords._good) == passwords.REMEMBERED
 
 
 def test_when_too_many_wait_for_a_check_the_next_is_told_so_but_the_known_pass() -> None:
     front = behind({"anna": HASH})
     assert ask(front, basic("anna", "secret"))[0] == "200"
-    for _ in range(web_config._CHECKS_WAITING):
-        assert front._waiting.acquire(blocking=False)
+    for _ in range(passwords.CHECKS_WAITING):
+        assert front._passwords._waiting.acquire(blocking=False)
     status, headers, _body = ask(front, basic("anna", "guess"))
     assert (status, headers["Retry-After"]) == ("503", "1")
     assert ask(front, basic("anna", "secret"))[0] == "200"
