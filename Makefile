@@ -58,9 +58,14 @@ screenshots: $(READY)
 dashboards: $(READY)
 	$(BIN)/python -m grafana.build
 
+# Three locks of one set of versions: all that the tests need, what runs in the image, and what builds it.
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+  --python-version 3.11 --universal
+
 lock:
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-	  --extra dev --python-version 3.11 --universal pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra locket --constraint requirements.lock pyproject.toml --output-file requirements-runtime.lock
+	$(COMPILE) --group image --constraint requirements.lock --output-file requirements-image.lock
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache
