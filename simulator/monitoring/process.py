@@ -57,9 +57,10 @@ class Server:
         deadline = time.monotonic() + limit
         while not self._ready():
             if not self.pid:
-                raise MonitoringError(f"{self.name} ended: {self.last_words()}")
+                raise MonitoringError(f"{self.name} ended: {self.last_words()}; its log: {self.log}")
             if time.monotonic() > deadline:
-                raise MonitoringError(f"{self.name} is not ready after {limit:.0f} s: {self.last_words()}")
+                late = f"{self.name} is not ready after {limit:.0f} s"
+                raise MonitoringError(f"{late}: {self.last_words()}; its log: {self.log}")
             time.sleep(0.05)
 
     def _ready(self) -> bool:

@@ -188,6 +188,7 @@ class Monitoring:
             f"--config.file={self._folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self._folder / 'prometheus'}",
             f"--web.listen-address={address}",
+            f"--web.external-url=http://{address}",  # else the links in notifications name this machine
             f"--rules.alert.resend-delay={duration(max(RESEND / self._speed.factor, self._speed.interval))}",
         ]
         if self._programs.assets is not None:
@@ -202,6 +203,7 @@ class Monitoring:
             f"--config.file={self._folder / 'alertmanager.yml'}",
             f"--storage.path={self._folder / f'alertmanager-{number}'}",
             f"--web.listen-address={address}",
+            f"--web.external-url=http://{address}",
             f"--cluster.listen-address={cluster}",
         ]
         if cluster:
@@ -217,6 +219,12 @@ class Monitoring:
         return Server(f"Alertmanager {number}", command, f"http://{address}", log)
 
     # -- questions ----------------------------------------------------------------------------------------------------
+
+    def versions(self) -> tuple[str, str]:
+        """Give Prometheus' version and the first Alertmanager's. Raises MonitoringError."""
+        prometheus = _ask(f"{self.prometheus_url}/api/v1/status/buildinfo")["data"]["version"]
+        alertmanager = _ask(f"{self.alertmanager_urls[0]}/api/v2/status")["versionInfo"]["version"]
+        return str(prometheus), str(alertmanager)
 
     def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
         """Ask Prometheus now: the series' labels and values. Raises MonitoringError."""
