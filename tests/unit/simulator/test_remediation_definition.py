@@ -20,7 +20,7 @@ from simulator.api.store import Store
 if TYPE_CHECKING:
     from simulator.api.objects import Json
 
-CHART = Path(__file__).parents[3] / "charts/stager-medic/crds/remediations.yaml"
+CHART = Path(__file__).parents[3] / "charts/stager-medic/files/crds/remediations.yaml"
 PATH = "/apis/stager-medic.dev/v1alpha1/namespaces/cf/remediations"
 NAME = "demo.restart-diego-api.1"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
