@@ -1,9 +1,9 @@
-"""Prometheus and Alertmanager in the smallest honest form, so that the demo needs neither.
+"""A stand-in for Prometheus and Alertmanager, for a demo where neither can be had (`simulator.carrier` decides that).
 
 One rule over one scraped page, `diego_verdict_restart{restart="yes"} == 1` for a short while, and its notification in
 Alertmanager's v4 form: sent when it fires, repeated while it does, sent again when it has resolved, and tried again
 where the answer was a 5xx or none. What is not here: grouping, silences, inhibition, several receivers, and a memory
-that outlives the process.
+that outlives the process. Whoever uses it says that it is a stand-in.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from simulator.monitoring import Alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ALERTNAME = "DiegoRestartWouldHelp"
 _SERIES = "diego_verdict_restart"
+HOLD, REPEAT = 30.0, 300.0
+"""Seconds: the shipped rule's `for`, and the `repeat_interval` of its route."""
 _RETRY = 1.0
 """Seconds from a notification that was not taken to the next try."""
 
@@ -107,6 +110,8 @@ class Rule:
         }
         self._hold, self._repeat = hold, repeat
         self._true_since: float | None = None
+        self._true_at = 0.0
+        """The same as Unix time."""
         self._fired_at: float | None = None
         self._ended_at: float | None = None
         self._told = False
@@ -127,7 +132,7 @@ class Rule:
                 # It is true again before its end was told: for those who were told, it never ended.
                 self._ended_at = None
             if self._true_since is None:
-                self._true_since = now
+                self._true_since, self._true_at = now, wall
             if self._fired_at is None and now - self._true_since >= self._hold:
                 self._fired_at, self._next = wall, now
         if self._fired_at is None or now < self._next:
@@ -137,6 +142,14 @@ class Rule:
             return None
         status = "firing" if self._ended_at is None else "resolved"
         return Notice(status, self._labels, self._fired_at, self._ended_at)
+
+    def alert(self) -> Alert | None:
+        """Give it as Prometheus would list it: pending or firing; None while it is neither."""
+        if self._fired_at is not None and self._ended_at is None:
+            return Alert(ALERTNAME, "firing", self._labels, self._fired_at)
+        if self._true_since is not None:
+            return Alert(ALERTNAME, "pending", self._labels, self._true_at)
+        return None
 
     def taken(self, now: float) -> None:
         """Note that the notification was answered."""
@@ -155,33 +168,16 @@ class Rule:
         self._told = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """What became of one notification."""
-
-    sent: str
-    """firing or resolved."""
-    status: int
-    """Of HTTP; 0 where there was no answer."""
-    outcome: str
-    reason: str
-    remediation: str
-
-    @property
-    def kind(self) -> tuple[str, int, str, str]:
-        """What two answers have in common that say the same, whatever times stand in their texts."""
-        return self.sent, self.status, self.outcome, self.reason.partition(":")[0]
-
-
 class Alerting:
     """Scrapes, decides, notifies, in a thread of its own from `start` to `stop`."""
 
     def __init__(
-        self, scrape: Callable[[], str], url: str, token: str, foundation: str, *, hold: float, repeat: float
+        self, scrape: Callable[[], str], url: str, token: str, foundation: str, *, factor: float = 1.0
     ) -> None:
+        """`factor`: by which its waits are shorter than those of the shipped files."""
         self._scrape, self._url, self._token, self._foundation = scrape, url, token, foundation
-        self._rule = Rule(foundation, hold=hold, repeat=repeat)
-        self._deliveries: deque[Delivered] = deque(maxlen=1000)
+        self._rule = Rule(foundation, hold=HOLD / factor, repeat=REPEAT / factor)
+        self._alerts: tuple[Alert, ...] = ()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alerting", daemon=True)
 
@@ -195,41 +191,38 @@ class Alerting:
         if self._thread.is_alive():
             self._thread.join()
 
-    def delivered(self) -> Sequence[Delivered]:
-        """Give what was delivered since this was asked last."""
-        found = []
-        while self._deliveries:
-            found.append(self._deliveries.popleft())
-        return found
+    def alerts(self) -> Sequence[Alert]:
+        """Give its alert while that is pending or fires."""
+        return self._alerts
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
             true = restart_would_help(self._scrape(), self._foundation)
             notice = self._rule.see(time.monotonic(), time.time(), true=true)
+            alert = self._rule.alert()
+            self._alerts = () if alert is None else (alert,)
             if notice is None:
                 continue
-            answer = self._notify(notice)
-            self._deliveries.append(answer)
-            if answer.status == 0 or answer.status >= 500:
+            status = self._notify(notice)
+            if status == 0 or status >= 500:
                 self._rule.put_off(time.monotonic())
             else:
                 self._rule.taken(time.monotonic())
 
-    def _notify(self, notice: Notice) -> Delivered:
+    def _notify(self, notice: Notice) -> int:
+        """Send it; gives the status of HTTP, 0 where there was no answer."""
         body = json.dumps(notice.payload()).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         request = urllib.request.Request(self._url, body, headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
-                first = json.loads(response.read())["alerts"][0]
-                return Delivered(
-                    notice.status, response.status, first["outcome"], first["reason"], first["remediation"]
-                )
+                response.read()
+                return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
-                return Delivered(notice.status, error.code, "", error.read().decode(errors="replace").strip(), "")
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            return Delivered(notice.status, 0, "", str(error), "")
+                return error.code
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return 0
 
 
 def _rfc3339(when: float) -> str:

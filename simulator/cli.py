@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from simulator.clock import Timing
 from simulator.daemons import Access, new_secrets, write_remediator
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
+from simulator.monitoring.programs import TOOLS
 from simulator.play import Played, PlayError, StoppedError, play
 
 _PLAY_GRACE = 8.0
@@ -76,6 +78,13 @@ def _epilog() -> str:
     is_flag=True,
     help="Print JSON only: with --once a summary of what was seen when, else one line with the addresses.",
 )
+@click.option(
+    "--tools",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=TOOLS,
+    help="Where the play unpacks Debian's Prometheus and Alertmanager if they are not on the PATH.  "
+    "[default: .tools in the project]",
+)
 @click.option("--no-traffic", is_flag=True, help="Let nobody send requests: Cloud Controller then logs nothing.")
 @click.option(
     "--no-crd", is_flag=True, help="Do not serve Remediations until somebody creates their CustomResourceDefinition."
@@ -98,6 +107,7 @@ def main(
     play_it: bool,
     once: bool,
     as_json: bool,
+    tools: Path,
     no_traffic: bool,
     no_crd: bool,
     journal: Path | None,
@@ -123,6 +133,8 @@ def main(
         )
     )
     stop = threading.Event()
+    kept: list[Path] = []
+    """Folders that stay behind, as something in them tells what went wrong."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     with contextlib.ExitStack() as stack:
@@ -132,7 +144,8 @@ def main(
             click.echo(f"stager-demo: cannot listen on {listen[0]}:{listen[1]}: {error.strerror}", err=True)
             sys.exit(2)
         if state_dir is None:
-            state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stager-demo-")))
+            state_dir = Path(tempfile.mkdtemp(prefix="stager-demo-"))
+            stack.callback(lambda: None if kept else shutil.rmtree(state_dir, ignore_errors=True))
         try:
             config = cluster.write(state_dir)
         except OSError as error:
@@ -149,22 +162,30 @@ def main(
             click.echo(json.dumps(_addresses(cluster, config)) if as_json else _welcome(cluster, config, access))
             stop.wait()
             return
-        try:
-            played = play(cluster, config, lambda line: None if as_json else click.echo(line), stop)
-        except StoppedError:
-            sys.exit(130)
-        except PlayError as error:
-            if stop.is_set():
-                sys.exit(130)  # what was under way broke off
-            problem = json.dumps({"recovered": False, **error.seen, "problem": str(error)}, indent=1)
-            click.echo(problem if as_json else str(error), err=not as_json)
-            sys.exit(1)
+        played = _play(cluster, config, tools, stop, kept, as_json=as_json)
         stack.callback(played.stop)
         if as_json:
             click.echo(json.dumps(played.summary, indent=1))
         if not once:
             click.echo(_staying(cluster, config, played))
             stop.wait()
+
+
+def _play(
+    cluster: Cluster, config: Path, tools: Path, stop: threading.Event, kept: list[Path], *, as_json: bool
+) -> Played:
+    """Play it; where that fails, say so, keep the folder with the logs, and exit."""
+    try:
+        return play(cluster, config, lambda line: None if as_json else click.echo(line), stop, tools)
+    except StoppedError:
+        sys.exit(130)
+    except PlayError as error:
+        if stop.is_set():
+            sys.exit(130)  # what was under way broke off
+        kept.append(config.parent)
+        problem = json.dumps({"recovered": False, **error.seen, "problem": str(error)}, indent=1)
+        click.echo(problem if as_json else f"stager-demo: {error}", err=not as_json)
+        sys.exit(1)
 
 
 def _staying(cluster: Cluster, config: Path, played: Played) -> str:
@@ -175,8 +196,9 @@ def _staying(cluster: Cluster, config: Path, played: Played) -> str:
         "",
         "It stays up until Ctrl-C.",
         "",
-        f"the exporter's page    {played.exporter.url}",
-        f"the remediator's page  {played.remediator.url}   user {access.user}, password {access.password}",
+        *played.carrier.lines(),
+        f"exporter      {played.exporter.url}",
+        f"remediator    {played.remediator.url}   user {access.user}, password {access.password}",
         "the same in the terminal:",
         f"export STAGER_REMEDIATOR_URL={played.remediator.url}",
         f"export STAGER_REMEDIATOR_TOKEN_FILE={config.with_name('operator.token')}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import secrets
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import bcrypt
 import yaml
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from simulator.cluster import Cluster
 
 HERE = "http://127.0.0.1"
+_ANSWERED = re.compile(
+    r'stager_remediator_alerts_total\{outcome="(?P<outcome>\w+)",reason="(?P<reason>\w*)"\} (?P<count>\S+)'
+)
+_STATUS = re.compile(r'stager_remediator_notifications_total\{status="(?P<status>\d+)"\} (?P<count>\S+)')
 STOP_LIMIT = 6.0
 """Seconds that a daemon may take to end."""
 START_LIMIT = 60.0
@@ -28,24 +33,30 @@ START_LIMIT = 60.0
 
 
 class StartError(Exception):
-    """A daemon did not start; one line."""
+    """A daemon did not start; one line with its last words and where its log is."""
 
 
 class Daemon:
-    """A `serve` process on a port of its own choice."""
+    """A `serve` process on a port of its own choice. What it logs is in a file beside its configuration."""
 
     def __init__(self, program: str, config: Path, token: str = "") -> None:
         """Start it and wait until it listens; raises StartError. `token` goes with every question."""
         command = [str(Path(sys.executable).with_name(program)), "serve", "--config", str(config)]
+        self.name, self.log = program, config.with_name(f"{program}.log")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            log = self.log.open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise StartError(f"{self.log}: {error.strerror}") from None
         try:
             # In a session of its own: Ctrl-C in the terminal is for the demo, which then ends the daemon.
             self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         except OSError as error:
+            log.close()
             raise StartError(f"{command[0]}: {error.strerror}") from None
         self._ports: queue.Queue[int | None] = queue.Queue()
         self.last_words = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
         self._reader.start()
         try:
             port = self._ports.get(timeout=START_LIMIT)
@@ -53,15 +64,24 @@ class Daemon:
             port = None
         if port is None:
             self.stop()
-            raise StartError(f"{program} did not start: {self.last_words}")
+            raise StartError(f"{program} did not start: {self.last_words or 'it said nothing'}; its log: {self.log}")
         self.url = f"{HERE}:{port}"
 
-    def _read(self) -> None:
-        for line in self._process.stderr or ():
-            self.last_words = line.strip()
-            if '"listening on' in line:
-                self._ports.put(int(json.loads(line)["port"]))
+    def _read(self, log: TextIO) -> None:
+        with log:
+            for line in self._process.stderr or ():
+                log.write(line)
+                self.last_words = line.strip()
+                if '"listening on' in line:
+                    self._ports.put(int(json.loads(line)["port"]))
         self._ports.put(None)
+
+    def ended(self) -> str:
+        """Tell in one line that it has ended by itself; empty while it runs."""
+        if self._process.poll() is None:
+            return ""
+        self._reader.join(timeout=5)
+        return f"{self.name} ended: {self.last_words or 'it said nothing'}; its log: {self.log}"
 
     def get(self, path: str) -> str:
         """Give one page's text; empty while there is none."""
@@ -135,6 +155,31 @@ class Remediator(Daemon):
         text = self.get(f"/api/v1/remediations/{name}")
         return dict(json.loads(text)) if text else {}
 
+    def answers(self) -> dict[tuple[str, str], int]:
+        """Give how many notifications it answered how so far: by outcome and reason, and by "" and another status.
+
+        Empty while it does not answer.
+        """
+        found = {}
+        for line in self.get("/metrics").splitlines():
+            if read := _ANSWERED.fullmatch(line):
+                found[read["outcome"], read["reason"]] = int(float(read["count"]))
+            elif (read := _STATUS.fullmatch(line)) and read["status"] != "200":
+                found["", read["status"]] = int(float(read["count"]))
+        return found
+
+    def refused(self, reason: str) -> str:
+        """Give the sentence of the newest refusal on record for this reason; empty without one."""
+        text = self.get("/api/v1/status")
+        records = json.loads(text)["foundations"][0]["refusals"] if text else []
+        return next((str(record["text"]) for record in records if record["reason"] == reason), "")
+
+    def newest(self) -> str:
+        """Give the name of the Remediation that a notification made last; empty without one."""
+        text = self.get("/api/v1/remediations")
+        asked = [one for one in json.loads(text)["remediations"] if one["spec"].get("trigger")] if text else []
+        return str(max(asked, key=lambda one: (one["created"], one["name"]))["name"]) if asked else ""
+
     def refusal(self) -> dict[str, Any] | None:
         """Give what admission would answer now; None where it would let a request pass."""
         text = self.get("/api/v1/status")
@@ -193,7 +238,8 @@ def write_remediator(cluster: Cluster, exporter_yml: Path, given: tuple[str, str
 def remediator_section(lock_ttl: float) -> dict[str, Any]:
     """Give the remediator's part of its configuration, its waits as short as the foundation's `lock_ttl` is (seconds).
 
-    A real one would keep the defaults: ten minutes of cooldown, two runs per hour, half a minute of verification.
+    A real one would keep the defaults: ten minutes of cooldown, two runs per hour, half a minute of verification. The
+    cooldown here is long enough for a second incident to be noticed, told and mended within it.
     """
     return {
         "web": {"listen": "127.0.0.1:9718"},
@@ -203,7 +249,7 @@ def remediator_section(lock_ttl: float) -> dict[str, Any]:
         "playbooks": {
             "restart-diego-api": {
                 "mode": "auto",
-                "cooldown": f"{max(20, round(20 * lock_ttl))}s",
+                "cooldown": f"{max(25, round(27 * lock_ttl))}s",
                 "limits": [{"runs": 10, "per": "1h"}],
                 "steps": {"verify": {"dwell": "3s"}},
             }

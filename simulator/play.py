@@ -1,44 +1,44 @@
 """The whole story, played from end to end before a person's eyes, or unattended with a summary in JSON.
 
-Exporter and remediator run as processes of their own, as they would in a cluster, and everything said here was read
-from their pages: nothing is taken from the simulator's own knowledge. What carries the alert from one to the other is
-`simulator.alerting`; what a person does is done as a person would and said so. Every change of the verdict is told,
-wanted or not, at the time at which it was first seen (looks are 0.2 s apart).
+Exporter, remediator, Prometheus and Alertmanager run as processes of their own, as they would in a cluster, and
+everything said here was read from their pages: nothing is taken from the simulator's own knowledge. What carries the
+alert is `simulator.carrier`'s; what a person does is done as a person would and said so. Every change of the verdict
+and of what fires is told, wanted or not, at the time at which it was first seen (looks are 0.2 s apart).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from simulator.alerting import Alerting, Delivered
+from simulator.alerting import ALERTNAME
+from simulator.carrier import StoppedError, carry
 from simulator.daemons import Access, Exporter, Remediator, StartError, new_secrets, write_remediator
+from simulator.monitoring import MonitoringError
+from simulator.monitoring.programs import TOOLS
+from simulator.story import FIRING, RESOLVED, Answer, Story, answers_between, step_told
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from simulator.carrier import Carrier
     from simulator.cluster import Cluster
 
-__all__ = ["Exporter", "PlayError", "Played", "StoppedError", "Story", "play"]
+__all__ = ["Exporter", "PlayError", "Played", "StoppedError", "play"]
 
 STEP_LIMIT = 120.0
 """Seconds after which a step has failed."""
-HOLD, REPEAT = 2.0, 1.0
-"""Seconds: the alert's `for`, and how soon it is told again. Real ones are minutes and hours."""
-SLOW_STEP = 2.0
-"""Seconds after which a step under way is told of before its end."""
-WIDTH = 120
-"""Characters of a step's outcome that are printed."""
 PLAYBOOK = "restart-diego-api"
 BY_HAND = "by-hand"
 
@@ -49,76 +49,6 @@ class PlayError(Exception):
     seen: Mapping[str, object] = MappingProxyType({})
 
 
-class StoppedError(Exception):
-    """Whoever watches wants no more."""
-
-
-@dataclass
-class Story:
-    """What was seen, and when, in seconds since both daemons were up."""
-
-    say: Callable[[str], None]
-    stop: threading.Event
-    began: float = field(default_factory=time.monotonic)
-    events: list[dict[str, object]] = field(default_factory=list)
-    verdict: tuple[str, str] = ("", "")
-    """The verdict told last, and whether a restart would help."""
-    answer: tuple[str, int, str, str] | None = None
-    """The kind of the webhook's answer that was told last."""
-    steps: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    """Steps under way that were not told of yet, by Remediation, name and start, and the Unix time they were seen."""
-    told: set[tuple[str, str, str]] = field(default_factory=set)
-    """Steps that have ended and were told of."""
-
-    def heading(self, text: str) -> None:
-        """Begin a chapter."""
-        self.say(f"\n{text}")
-
-    def tell(self, what: str, text: str, **values: object) -> None:
-        """Print one line and keep it for the summary."""
-        at = time.monotonic() - self.began
-        self.events.append({"at": round(at, 1), "what": what, **values})
-        self.say(f"{at:+7.1f} s  {text}")
-
-    def tell_verdict(self, seen: dict[str, Any]) -> None:
-        """Tell of a verdict that is not the last one told."""
-        found = (str(seen["verdict"]), str(seen["restart"]))
-        if found != self.verdict and found[0]:
-            self.verdict = found
-            reason = seen["evidence"][0] if seen["evidence"] else ""
-            self.tell("verdict", f"{found[0]}, restart {found[1]}: {reason}", verdict=found[0], restart=found[1])
-
-    def tell_answer(self, delivered: Delivered) -> None:
-        """Tell what the webhook answered, unless it said the same the last time."""
-        if delivered.kind == self.answer:
-            return
-        self.answer = delivered.kind
-        outcome = " ".join(filter(None, (delivered.outcome, delivered.remediation)))
-        text = ": ".join(filter(None, (outcome, delivered.reason))) or "no answer"
-        self.tell(
-            "notification",
-            f"Alertmanager -> remediator, {delivered.sent}: {delivered.status} {text}",
-            sent=delivered.sent,
-            status=delivered.status,
-            outcome=delivered.outcome,
-            reason=delivered.reason,
-            remediation=delivered.remediation,
-        )
-
-    def tell_steps(self, found: dict[str, Any], now: float) -> None:
-        """Tell of each step that has ended, and of one under way that takes its time. `now`: Unix time."""
-        name, status = str(found["name"]), found["status"]
-        for step in status.get("steps", ()):
-            key = (name, str(step["name"]), str(step["started"]))
-            if "finished" in step and key not in self.told:
-                self.told.add(key)
-                words = ": ".join(filter(None, (step["result"], step["detail"])))
-                self.tell("step", f"  {step['name']:<9} {shortened(words)}", remediation=name, **_step(step))
-            elif "finished" not in step and now - self.steps.setdefault(key, now) > SLOW_STEP:
-                self.steps[key] = float("inf")
-                self.say(f"             {step['name']:<9} {status.get('message', '')} …")
-
-
 @dataclass
 class Played:
     """What stays up after the play, until `stop`."""
@@ -126,6 +56,7 @@ class Played:
     exporter: Exporter
     remediator: Remediator
     access: Access
+    carrier: Carrier
     summary: dict[str, object]
     stack: ExitStack
 
@@ -141,20 +72,46 @@ class _Stage:
     cluster: Cluster
     exporter: Exporter
     remediator: Remediator
-    alerting: Alerting
+    carrier: Carrier
     story: Story
+    heard: list[Answer] = field(default_factory=list)
+    """Every answer of the webhook so far."""
+    answered: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The remediator's counters as they were last."""
+    paged: int = 0
+    """How many pages were told of."""
 
     def turn(self) -> dict[str, Any]:
-        """Look once at everything, tell what is new; gives the foundation as the exporter shows it."""
+        """Look once at everything, tell what is new; gives the foundation as the exporter shows it.
+
+        Raises PlayError where something has ended that should run.
+        """
         if found := self.exporter.foundation():
             self.story.tell_verdict(found)
-        for delivered in self.alerting.delivered():
-            self.story.tell_answer(delivered)
-            self.heard.append(delivered)
+        with contextlib.suppress(MonitoringError):  # a look that got no answer is repeated
+            self.story.tell_alerts(self.carrier.alerts())
+        self._answers()
+        for page in self.carrier.pages()[self.paged :]:
+            self.paged += 1
+            self.story.tell_page(page)
+        if ended := self.exporter.ended() or self.remediator.ended() or self.carrier.ended():
+            raise PlayError(ended)
         return found
 
-    heard: list[Delivered] = field(default_factory=list)
-    """Every answer so far."""
+    def _answers(self) -> None:
+        """Tell what the remediator has answered since the last look."""
+        now = self.remediator.answers()
+        if not now:
+            return
+        for found in answers_between(self.answered, now):
+            answer = found
+            if answer.outcome == "created":
+                answer = replace(answer, remediation=self.remediator.newest())
+            elif answer.outcome == "refused" and (text := self.remediator.refused(answer.reason)):
+                answer = replace(answer, reason=f"{answer.reason}: {text}")
+            self.story.tell_answer(answer)
+            self.heard.append(answer)
+        self.answered = now
 
     def wait(self, condition: Callable[[], Any], what: str) -> Any:  # noqa: ANN401  whatever the condition gives
         """Give what the condition gives once that is something; raises PlayError, StoppedError."""
@@ -179,15 +136,22 @@ class _Stage:
         self.wait(reached, f"the verdict {verdict}")
         return seen
 
-    def answer(self, sent: str, since: int | None = None) -> Delivered:
-        """Wait for the next answer to such a notification, or for the first after the `since` that were heard."""
-        known = len(self.heard) if since is None else since
+    def fires(self, name: str) -> None:
+        """Wait until an alert fires."""
+        self.wait(lambda: self.turn() and name in self.story.firing.values(), f"the alert {name}")
 
-        def found() -> Delivered | None:
+    def quiet(self, name: str) -> None:
+        """Wait until an alert fires no more."""
+        self.wait(lambda: self.turn() and name not in self.story.firing.values(), f"the end of the alert {name}")
+
+    def answer(self, sent: str, since: int) -> Answer:
+        """Wait for the first answer to such a notification after the `since` that were heard."""
+
+        def found() -> Answer | None:
             self.turn()
-            return next((one for one in self.heard[known:] if one.sent == sent and one.status == 200), None)
+            return next((one for one in self.heard[since:] if one.sent == sent and one.status == 200), None)
 
-        answer: Delivered = self.wait(found, f"an answer to a notification that is {sent}")
+        answer: Answer = self.wait(found, f"an answer to a notification that is {sent}")
         return answer
 
     def ended(self, name: str) -> dict[str, Any]:
@@ -209,44 +173,59 @@ class _Stage:
         return found
 
 
-def play(cluster: Cluster, config: Path, say: Callable[[str], None], stop: threading.Event) -> Played:
-    """Play the story on the first foundation; `config` is the exporter's. The daemons are left running.
+def play(
+    cluster: Cluster, config: Path, say: Callable[[str], None], stop: threading.Event, tools: Path = TOOLS
+) -> Played:
+    """Play the story on the first foundation; `config` is the exporter's. All that it started is left running.
 
-    Raises PlayError; StoppedError soon after `stop` is set.
+    `tools`: where Prometheus and Alertmanager are unpacked if the PATH lacks them. Raises PlayError; StoppedError soon
+    after `stop` is set. Then nothing of it runs any more.
     """
     access = write_remediator(cluster, config, new_secrets())
     _listen_anywhere(config, "exporter")
     _listen_anywhere(access.config, "remediator")
+    site = cluster.site().foundation
     with ExitStack() as stack:
         try:
             exporter = Exporter(config)
             stack.callback(exporter.stop)
             remediator = Remediator(access)
             stack.callback(remediator.stop)
-        except StartError as error:
+            carrier = carry(
+                stack,
+                (exporter, remediator, access),
+                site.name,
+                config.parent / "monitoring",
+                lock_ttl=cluster.options.timing.lock_ttl,
+                tools=tools,
+                say=say,
+                stop=stop,
+            )
+        except (StartError, MonitoringError) as error:
             raise PlayError(str(error)) from None
-        alerting = Alerting(
-            lambda: exporter.get("/metrics"),
-            f"{remediator.url}/api/v1/alertmanager",
-            access.notify,
-            cluster.site().foundation.name,
-            hold=HOLD,
-            repeat=REPEAT,
-        )
-        alerting.start()
-        stack.callback(alerting.stop)
-        say(f"exporter    {exporter.url}   remediator  {remediator.url}")
-        say(f"kubernetes  {cluster.url}   namespace {cluster.site().foundation.namespace}   files {config.parent}")
-        stage = _Stage(cluster, exporter, remediator, alerting, Story(say, stop))
-        summary: dict[str, object] = {"recovered": False, "incident": "locket_hung"}
+        for line in (
+            *carrier.lines(),
+            f"exporter      {exporter.url}",
+            f"remediator    {remediator.url}   user {access.user}, password {access.password}",
+            f"kubernetes    {cluster.url}   namespace {site.namespace}",
+            f"files         {config.parent}",
+        ):
+            say(line)
+        stage = _Stage(cluster, exporter, remediator, carrier, Story(say, stop, carrier.source))
+        stage.wait(lambda: carrier.ready() or carrier.ended(), "the first evaluation of the rules")
+        stage.story.began = time.monotonic()
+        summary: dict[str, object] = {
+            "recovered": False, "incident": "locket_hung", "monitoring": carrier.summary(),
+        }  # fmt: skip
         try:
             _perform(stage, summary)
         except PlayError as error:
             error.seen = summary
             raise
         finally:
+            summary["alerts"] = stage.story.alerts()
             summary["events"] = stage.story.events
-        return Played(exporter, remediator, access, summary, stack.pop_all())
+        return Played(exporter, remediator, access, carrier, summary, stack.pop_all())
 
 
 def _perform(stage: _Stage, summary: dict[str, object]) -> None:
@@ -258,27 +237,30 @@ def _perform(stage: _Stage, summary: dict[str, object]) -> None:
 
 def _first_incident(stage: _Stage) -> dict[str, object]:
     """Break it as in the vendor's runbook, and have the remediator mend it."""
-    story, cluster = stage.story, stage.cluster
+    story, cluster, exporter = stage.story, stage.cluster, stage.exporter
     stage.until("healthy")
     story.heading("Every Locket gets stuck.")
-    before = stage.exporter.refused_pushes()
+    heard, before = len(stage.heard), exporter.refused_pushes()
     cluster.start_incident("locket_hung")
     story.tell("incident", "from now on every Locket accepts connections and answers nothing")
     stage.until("electing")
     found = stage.until("locket_hung", restart="yes")
     for sentence in found["evidence"][1:]:
-        story.say(f"             - {sentence}")
-    refused = stage.wait(
-        lambda: stage.exporter.refused_pushes() - before, "a push that fails with 503 StagerUnavailable"
-    )
+        story.sentence(sentence)
+    refused = stage.wait(lambda: exporter.refused_pushes() - before, "a push that fails with 503 StagerUnavailable")
     story.tell("pushes_refused", f"{refused:.0f} pushes failed with 503 Stager is unavailable", count=int(refused))
-    answer = stage.answer("firing")
+    stage.fires(ALERTNAME)
+    answer = stage.answer(FIRING, since=heard)
     if answer.outcome != "created":
         raise PlayError(f"the remediator did not take the notification: {answer.outcome} {answer.reason}")
     ended = stage.ended(answer.remediation)
     if ended["status"]["phase"] != "Succeeded":
         raise PlayError(f"{ended['name']} ended {ended['status']['phase']}: {ended['status']['message']}")
     stage.until("healthy")
+    refused = exporter.refused_pushes() - before
+    story.tell("pushes_refused", f"{refused:.0f} pushes had failed by then", count=int(refused))
+    stage.quiet(ALERTNAME)
+    stage.answer(RESOLVED, since=heard)
     return _told(ended)
 
 
@@ -286,16 +268,16 @@ def _second_incident(stage: _Stage) -> dict[str, object]:
     """Break it again at once: twice within minutes is for a person."""
     story = stage.story
     story.heading("The same again, within the cooldown.")
+    heard = len(stage.heard)
     stage.cluster.start_incident("locket_hung")
     story.tell("incident", "every Locket hangs again")
-    answer = stage.answer("firing")
+    answer = stage.answer(FIRING, since=heard)
     if answer.outcome != "refused":
         raise PlayError(f"the second notification was not refused: {answer.outcome} {answer.reason}")
-    heard = len(stage.heard)
     stage.cluster.heal_incident("locket_hung")
     story.tell("mended", "a person has mended the Lockets, without the remediator; the simulator plays that person")
     stage.until("healthy")
-    stage.answer("resolved", since=heard)
+    stage.answer(RESOLVED, since=heard)
     return {"outcome": answer.outcome, "reason": answer.reason}
 
 
@@ -340,22 +322,7 @@ def _told(found: dict[str, Any]) -> dict[str, object]:
         "verdict": status.get("verdictBefore") or str(status["message"]).partition(":")[0],
         "pods": [pod["name"] for pod in status.get("pods", ()) if "deletedAt" in pod],
         "evidence": status.get("evidence", ""),
-        "steps": [_step(step) for step in status.get("steps", ())],
-    }
-
-
-def shortened(text: str) -> str:
-    """Give what fits on a line; the whole is in the Remediation, and in the summary."""
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1].rstrip()}…"
-
-
-def _step(step: dict[str, Any]) -> dict[str, object]:
-    return {
-        "step": step["name"],
-        "started": step["started"],
-        "finished": step.get("finished"),
-        "result": step.get("result", ""),
-        "detail": step.get("detail", ""),
+        "steps": [step_told(step) for step in status.get("steps", ())],
     }
 
 

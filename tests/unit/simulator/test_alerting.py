@@ -1,4 +1,4 @@
-"""The demo's Prometheus and Alertmanager: when an alert fires, what is sent, and what is made of the answers."""
+"""The demo's stand-in for Prometheus and Alertmanager: when its alert fires, and what is sent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from remediator import payload
-from simulator.alerting import Alerting, Delivered, Rule, fingerprint, restart_would_help
+from simulator.alerting import HOLD, REPEAT, Alerting, Rule, fingerprint, restart_would_help
+from tests.support.alert_rules import ALERTS, alerts
 from tests.support.simulated import eventually
 
 if TYPE_CHECKING:
@@ -140,49 +142,69 @@ class Webhook(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def webhook() -> Iterator[ThreadingHTTPServer]:
-    handler = type("Handler", (Webhook,), {"seen": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+def webhook() -> Iterator[tuple[ThreadingHTTPServer, list[tuple[str, str]]]]:
+    seen: list[tuple[str, str]] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Webhook,), {"seen": seen})) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield server
+        yield server, seen
         server.shutdown()
         thread.join()
 
 
-def test_from_the_page_to_the_webhook(webhook: ThreadingHTTPServer) -> None:
+AT_ONCE = 1000.0
+"""A factor by which nothing that a test waits for takes long."""
+
+
+def test_from_the_page_to_the_webhook(webhook: tuple[ThreadingHTTPServer, list[tuple[str, str]]]) -> None:
+    server, seen = webhook
     page = [YES]
-    url = f"http://127.0.0.1:{webhook.server_address[1]}/"
-    alerting = Alerting(lambda: page[0], url, "secret", "demo", hold=0.0, repeat=60.0)
-    heard: list[Delivered] = []
-
-    def outcomes() -> list[tuple[str, int]]:
-        heard.extend(alerting.delivered())
-        return [(one.sent, one.status) for one in heard]
-
+    url = f"http://127.0.0.1:{server.server_address[1]}/"
+    alerting = Alerting(lambda: page[0], url, "secret", "demo", factor=AT_ONCE)
     alerting.start()
     try:
-        eventually(lambda: outcomes() == [("firing", 503), ("firing", 200)], "it was taken at the second try")
+        eventually(lambda: len(seen) > 1, "it is sent again after a 503")
+        (alert,) = alerting.alerts()
+        assert (alert.name, alert.state, alert.labels["foundation"]) == ("DiegoRestartWouldHelp", "firing", "demo")
         page[0] = ""
-        eventually(lambda: outcomes()[2:] == [("resolved", 200)], "its end was told")
+        eventually(lambda: seen[-1][0] == "resolved", "its end is told")
+        assert alerting.alerts() == ()
     finally:
         alerting.stop()
-    assert heard[1].remediation == "demo.restart-diego-api.1"
+    assert {status for status, _ in seen[:-1]} == {"firing"}
+    assert {token for _, token in seen} == {"Bearer secret"}
 
 
-def test_nobody_there(webhook: ThreadingHTTPServer) -> None:
-    url = f"http://127.0.0.1:{webhook.server_address[1]}/"
-    webhook.server_close()
-    alerting = Alerting(lambda: YES, url, "secret", "demo", hold=0.0, repeat=60.0)
+def test_nobody_there(webhook: tuple[ThreadingHTTPServer, list[tuple[str, str]]]) -> None:
+    server, seen = webhook
+    url = f"http://127.0.0.1:{server.server_address[1]}/"
+    server.server_close()
+    alerting = Alerting(lambda: YES, url, "secret", "demo", factor=AT_ONCE)
     alerting.start()
     try:
-        heard = eventually(alerting.delivered, "a try")
+        eventually(lambda: [alert.state for alert in alerting.alerts()] == ["firing"], "it fires")
     finally:
         alerting.stop()
-    assert (heard[0].status, heard[0].outcome) == (0, "")
+    assert seen == []
 
 
-def test_answers_that_differ_in_their_times_alone_are_of_one_kind() -> None:
-    one = Delivered("firing", 200, "refused", "cooldown: 16s ago", "")
-    assert one.kind == Delivered("firing", 200, "refused", "cooldown: 17s ago", "").kind
-    assert one.kind != Delivered("firing", 200, "refused", "limit: used up", "").kind
+def test_it_is_listed_as_prometheus_would() -> None:
+    made = rule()
+    assert made.alert() is None
+    made.see(0, 100, true=True)
+    pending = made.alert()
+    assert pending is not None
+    assert (pending.state, pending.active_at) == ("pending", 100)
+    made.see(2, 102, true=True)
+    firing = made.alert()
+    assert firing is not None
+    assert firing.state == "firing"
+    made.see(3, 103, true=False)
+    assert made.alert() is None
+
+
+def test_its_waits_are_those_of_the_shipped_files() -> None:
+    (trigger,) = (alert for alert in alerts() if alert.name == "DiegoRestartWouldHelp")
+    assert trigger.hold == f"{HOLD:.0f}s"
+    config = yaml.safe_load((ALERTS / "alertmanager.yml").read_text(encoding="utf-8"))
+    assert config["route"]["routes"][0]["repeat_interval"] == f"{REPEAT / 60:.0f}m"
