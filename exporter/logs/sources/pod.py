@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 RECYCLE_AFTER = 300.0
 """Seconds after which a stream is opened anew even if lines come."""
 UNSURE_FOR = 30.0
-"""Seconds for which a look at the pod may be late in telling that the container was restarted."""
+"""Seconds for which a look at the pod may be late in telling that the container was restarted: for so long after a
+stream was opened, everything that it brings is remembered."""
 CLOCKS_APART = 60
 """Seconds by which the clock of the node that a pod came back on may be behind the former node's."""
 QUIET_AFTER_END = 1.0
@@ -176,7 +177,9 @@ class PodLog:
                     self.pulse.feed_chunk(fresh)
                     self._backoff.reset()
                 self.pulse.alive()
-                recycled = not previous and self._pace.monotonic() - opened > RECYCLE_AFTER
+                now = self._pace.monotonic()
+                self._position.confirm(now - UNSURE_FOR)
+                recycled = not previous and now - opened > RECYCLE_AFTER
                 if stop.is_set() or recycled:
                     break
         finally:

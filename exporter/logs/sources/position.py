@@ -71,6 +71,8 @@ class Position:
         """Lines stamped before `floor` (nanoseconds since 1970) are old and never given."""
         self._floor = floor
         self._newest = floor
+        self._believed = floor
+        """The newest stamp that another piece followed: what came before one odd stamp from the future stays known."""
         self._known: deque[_Known] = deque()
         self._hashes = 0
         self._raw: deque[_Known] = deque()
@@ -102,6 +104,8 @@ class Position:
 
     def confirm(self, before: float) -> None:
         """What was held before this time was rightly read: connections that break again and again hold nothing up."""
+        if not self._held or self._held[0][0] >= before:
+            return
         while self._held and self._held[0][0] < before:
             self._held.popleft()
         self._anchor = self._held[0][1] if self._held else None
@@ -151,7 +155,6 @@ class Position:
                     continue
             newest = max(newest, moment or 0)
             unknown.append(line)
-        self._newest = max(self._newest, newest)
         taken = b"\n".join(unknown) + b"\n" if unknown else b""
         if taken:
             self._remember(taken, newest)
@@ -167,14 +170,15 @@ class Position:
         self._known.clear()
         self._raw.clear()
         self._hashes = self._raw_bytes = 0
-        self._newest = max(now, self._floor)
+        self._newest = self._believed = max(now, self._floor)
 
-    def _second(self) -> int:
+    def _second(self, newest: int | None = None) -> int:
         """From here on lines are asked for again; what is older can't come any more."""
-        return max(self._newest // SECOND - 1, self._floor // SECOND)
+        newest = self._newest if newest is None else newest
+        return max(newest // SECOND - 1, self._floor // SECOND)
 
     def _remember(self, chunk: bytes, newest: int) -> None:
-        self._newest = max(self._newest, newest)
+        self._believed, self._newest = self._newest, max(self._newest, newest)
         record = _Known(self._newest // SECOND, chunk, array("q"))
         self._known.append(record)
         self._raw.append(record)
@@ -189,7 +193,7 @@ class Position:
 
     def _forget(self) -> None:
         # A piece is filed under its last line's second; lines before that one may be stamped a second later.
-        wanted = (self._second() if self._anchor is None else self._anchor) - 1
+        wanted = (self._second(self._believed) if self._anchor is None else self._anchor) - 1
         while self._known and (self._known[0].second < wanted or self._hashes > MOST_KNOWN):
             gone = self._known.popleft()
             self._hashes -= len(gone.hashes)

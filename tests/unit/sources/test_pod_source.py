@@ -521,6 +521,24 @@ def test_the_known_lines_are_few_after_a_long_log() -> None:
     assert position._raw_bytes < 10_000
 
 
+def test_a_stream_that_stays_open_remembers_little() -> None:
+    """The place at which it was opened is kept until it is sure which run of the container that was, no longer."""
+    bench = Bench()
+    entries = [Entry(START + second * SECOND, b"line %d" % second) for second in range(200)]
+    known: list[int] = []
+
+    def passing(_: int) -> None:
+        bench.pace.now += 1
+        known.append(len(bench.source._position._known))
+
+    bench.script.append(
+        lambda _since, _previous: ScriptedStream([entry.raw() for entry in entries], on_chunk=passing, end="idle")
+    )
+    assert bench.run() == [entry.text for entry in entries]
+    assert max(known[:30]) > 20
+    assert max(known[40:]) < 10
+
+
 def test_a_burst_is_remembered_as_hashes() -> None:
     position = Position(START)
     lines = [stamp(START + i) + b" " + b"x" * 400 + b"\n" for i in range(20_000)]
