@@ -11,7 +11,7 @@ from simulator.monitoring.files import Targets, shortened
 from simulator.monitoring.process import MonitoringError
 from simulator.monitoring.programs import Programs, ProgramsError, find_programs
 from simulator.monitoring.receivers import Heard, Receivers
-from simulator.monitoring.service import Alert, Monitoring
+from simulator.monitoring.service import Alert, Monitoring, free_port
 
 __all__ = [
     "Alert",
@@ -23,5 +23,6 @@ __all__ = [
     "Receivers",
     "Targets",
     "find_programs",
+    "free_port",
     "shortened",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
 import urllib.error
@@ -66,10 +67,7 @@ class Speed:
 
 
 class Monitoring:
-    """Running between `start` and `stop`, or inside `with`. The folder keeps configurations, data and logs.
-
-    `change`: a last word on rules.yml and alertmanager.yml (both as YAML gives them), for tests that break something.
-    """
+    """Running between `start` and `stop`, or inside `with`. The folder keeps configurations, data and logs."""
 
     def __init__(
         self,
@@ -81,7 +79,6 @@ class Monitoring:
         scrape: float = SCRAPE,
         alertmanagers: int = 1,
         peer_timeout: float | None = None,
-        change: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
     ) -> None:
         """`factor`: by which all waits are divided. `alertmanagers`: 1, or 2 in a cluster.
 
@@ -94,7 +91,6 @@ class Monitoring:
         self._speed = Speed(factor, scrape)
         self._count = alertmanagers
         self._peer_timeout = PEER_TIMEOUT / factor if peer_timeout is None else peer_timeout
-        self._change = change
         self.prometheus: Server
         self.alertmanagers: list[Server] = []
         self._started: list[Server] = []
@@ -124,7 +120,7 @@ class Monitoring:
             self._write()
             peers: list[str] = []
             for number in range(self._count):
-                cluster = f"127.0.0.1:{_free_port()}" if self._count > 1 else ""
+                cluster = f"127.0.0.1:{free_port()}" if self._count > 1 else ""
                 self.alertmanagers.append(self._begin(partial(self._alertmanager, number, cluster, tuple(peers))))
                 peers.append(cluster)
             self._write_prometheus()
@@ -164,8 +160,6 @@ class Monitoring:
         factor, least = self._speed.factor, max(self._speed.least_window, 4 * self._speed.interval)
         rules = shortened(rules, factor, least_window=least)
         config, secrets = aimed(shortened(config, factor), self._targets, self._folder)
-        if self._change is not None:
-            self._change(rules, config)
         for path, text in secrets.items():
             path.touch(mode=0o600)
             path.write_text(text, encoding="utf-8")
@@ -182,7 +176,7 @@ class Monitoring:
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def _prometheus(self) -> Server:
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         command = [
             str(self._programs.prometheus),
             f"--config.file={self._folder / 'prometheus.yml'}",
@@ -196,7 +190,7 @@ class Monitoring:
         return Server("Prometheus", command, f"http://{address}", self._folder / "prometheus.log")
 
     def _alertmanager(self, number: int, cluster: str, peers: Sequence[str]) -> Server:
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         factor = self._speed.factor
         command = [
             str(self._programs.alertmanager),
@@ -205,6 +199,7 @@ class Monitoring:
             f"--web.listen-address={address}",
             f"--web.external-url=http://{address}",
             f"--cluster.listen-address={cluster}",
+            "--log.level=debug",  # which tells of every notification
         ]
         if cluster:
             command += [
@@ -251,6 +246,19 @@ class Monitoring:
         """
         found = _ask(f"{self.alertmanager_urls[number]}/api/v2/alerts")
         return list(found)
+
+    def delivered(self, receiver: str, number: int = 0) -> int:
+        """Give how many notifications an Alertmanager has delivered to a receiver, by its log."""
+        log = self.alertmanagers[number].log.read_text(encoding="utf-8", errors="replace")
+        return sum("Notify success" in line and f"receiver={receiver} " in line for line in log.splitlines())
+
+    def peers(self, number: int = 0) -> int:
+        """Give how many Alertmanagers one of them sees in its cluster, itself included; 0: it is in none.
+
+        Raises MonitoringError.
+        """
+        found = _ask(f"{self.alertmanager_urls[number]}/api/v2/status")["cluster"]
+        return len(found.get("peers") or ())
 
     def silence(self, matchers: Sequence[str], lasting: float, *, comment: str = "by the simulator") -> str:
         """Silence what matches (`foundation=demo`, `alertname=~Diego.*`, `remediate=`) for so many seconds.
@@ -310,8 +318,16 @@ def _unix(text: str) -> float:
     return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + (float(f"0.{rest}") if rest else 0.0)
 
 
-def _free_port() -> int:
-    """Give a port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody listens on now, and that no outgoing connection is given.
+
+    So a server that was stopped can come back to it.
+    """
+    while True:
+        port = random.randint(20000, 29999)
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
