@@ -175,10 +175,14 @@ def carry(
     try:
         programs = find_programs(tools, execute=lambda command, place: _execute(command, place, say, stop))
     except ProgramsError as error:
+        if stop.is_set():  # Ctrl-C reaches all that was started, and what was fetched is then missing
+            raise StoppedError from None
         alerting = Alerting(lambda: exporter.get("/metrics"), webhook, access.notify, foundation, factor=factor)
         alerting.start()
         stack.callback(alerting.stop)
         return StandIn(alerting, str(error))
+    if stop.is_set():
+        raise StoppedError
     receivers = stack.enter_context(Receivers())
     targets = Targets(
         exporters=[_place(exporter.url)],

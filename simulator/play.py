@@ -189,6 +189,8 @@ def play(
         try:
             exporter = Exporter(config)
             stack.callback(exporter.stop)
+            if stop.is_set():
+                raise StoppedError
             remediator = Remediator(access)
             stack.callback(remediator.stop)
             carrier = carry(

@@ -1,7 +1,10 @@
-"""The demo played to its end by a real exporter, and many foundations watched by one: as processes, as a user would."""
+"""The demo played to its end by real daemons, a real Prometheus and Alertmanager, and many foundations watched by one
+exporter: as processes, as a user would. Prometheus and Alertmanager must be on the PATH, or be fetched by apt-get.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +20,12 @@ import yaml
 
 from simulator.clock import Timing
 from simulator.cluster import Cluster, Options
+from simulator.monitoring import find_programs
 from simulator.play import Exporter, StoppedError, play
 from tests.support.simulated import eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 PROGRAM = [sys.executable, "-W", "error", "-c", "from simulator.cli import main; main()"]
 MANY = 6
@@ -59,27 +64,125 @@ def test_once_json_tells_what_was_seen_and_when() -> None:
     assert summary["refused"]["reason"].startswith("cooldown: the last run ended")
     declined = summary["declined"]
     assert (declined["phase"], declined["verdict"], declined["pods"]) == ("WouldNotHelp", "database_down", [])
+    monitoring = summary["monitoring"]
+    assert (monitoring["stand_in"], monitoring["why"]) == (False, "")
+    for name in ("prometheus", "alertmanager"):
+        assert monitoring[name]["url"].startswith("http://127.0.0.1:")
+        assert monitoring[name]["version"]
+    first = next(alert for alert in summary["alerts"] if alert["alert"] == "DiegoRestartWouldHelp")
+    assert first["labels"]["remediate"] == "restart-diego-api"
+    created = next(event["at"] for event in events if event.get("outcome") == "created")
+    assert 0 < first["fired"] <= created < first["resolved"] < events[-1]["at"]
+    fired = {alert["alert"] for alert in summary["alerts"]}
+    assert {"DiegoBBSUnreachable", "StagerRemediationRefused", "DiegoDatabaseDown"} <= fired
+    assert any("BBS does not answer" in event["title"] for event in events if event["what"] == "page")
+
     answers = [(event["sent"], event["outcome"]) for event in events if event["what"] == "notification"]
     assert [answer for answer in answers if answer != ("firing", "duplicate")] == [
         ("firing", "created"), ("resolved", "ignored"), ("firing", "refused"), ("resolved", "ignored"),
     ]  # fmt: skip
 
 
-def test_ctrl_c_in_the_middle_ends_it_at_once() -> None:
-    with subprocess.Popen([*PROGRAM, "--play"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def processes_of(folder: Path) -> list[str]:
+    """The command lines that name the folder, but for the demo's own."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if any(str(folder) in word for word in words) and "--state-dir" not in words:
+                found.append(" ".join(words))
+    return found
+
+
+@contextlib.contextmanager
+def playing(folder: Path, *arguments: str, path: str | None = None) -> Iterator[subprocess.Popen[str]]:
+    """The demo under way, its files in `folder`."""
+    command = [*PROGRAM, "--play", "--state-dir", str(folder), *arguments]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1", **({} if path is None else {"PATH": path})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if "from now on every Locket" in line:
-                    break
-            begun = time.monotonic()
-            os.kill(process.pid, signal.SIGINT)
-            code = process.wait(20)
-            assert time.monotonic() - begun < 15
-            assert process.stderr is not None
-            assert (code, process.stderr.read()) == (130, "")
+            yield process
         finally:
             process.kill()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """The lines up to the one that has the text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} was not said: {lines}")
+
+
+@pytest.mark.parametrize("moment", ["", "prometheus  ", "from now on every Locket", "DiegoRestartWouldHelp fires"])
+def test_ctrl_c_ends_all_of_it(moment: str, tmp_path: Path) -> None:
+    with playing(tmp_path, "--speed", "30") as process:
+        if moment:
+            read_until(process, moment)
+            assert len(processes_of(tmp_path)) >= 4
+        else:
+            eventually(lambda: processes_of(tmp_path), "the first daemon was begun")
+        begun = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        code = process.wait(20)
+        assert time.monotonic() - begun < 15
+        assert process.stderr is not None
+        assert (code, process.stderr.read()) == (130, "")
+        assert processes_of(tmp_path) == []
+
+
+def test_where_neither_can_be_had_a_stand_in_says_that_it_is_one(tmp_path: Path) -> None:
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    arguments = ["--speed", "30", "--tools", str(tmp_path / "tools")]
+    with playing(tmp_path / "files", *arguments, path=str(empty)) as process:
+        lines = read_until(process, "created demo.restart-diego-api.1")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+    said = "\n".join(lines)
+    assert "A STAND-IN plays Prometheus and Alertmanager" in said
+    assert (
+        "Why: Prometheus and Alertmanager are not on the PATH, and Debian's packages cannot be had: apt-get: " in said
+    )
+    assert "the stand-in: DiegoRestartWouldHelp fires" in said
+    assert "prometheus  http" not in said
+
+
+@pytest.mark.parametrize("broken", ["prometheus", "alertmanager"])
+def test_a_program_that_dies_at_its_start_is_one_line_with_its_log(broken: str, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    found = find_programs()
+    for name, real in (("prometheus", found.prometheus), ("alertmanager", found.alertmanager)):
+        if name == broken:
+            (programs / name).write_text("#!/bin/sh\necho no such flag; exit 1\n")
+            (programs / name).chmod(0o755)
+        else:
+            (programs / name).symlink_to(real)
+    with playing(tmp_path / "files", path=f"{programs}:/usr/bin:/bin") as process:
+        _, complaint = process.communicate(timeout=40)
+        assert process.returncode == 1
+    log = tmp_path / "files" / "monitoring" / ("prometheus.log" if broken == "prometheus" else "alertmanager-0.log")
+    assert complaint.startswith("stager-demo: ")
+    assert complaint.endswith(f"ended: no such flag; its log: {log}\n")
+    assert (complaint.count("\n"), log.read_text()) == (1, "no such flag\n")
+    assert processes_of(tmp_path) == []
+
+
+def test_a_program_that_dies_in_the_middle_is_one_line_with_its_log(tmp_path: Path) -> None:
+    with playing(tmp_path, "--speed", "30") as process:
+        read_until(process, "from now on every Locket")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        names = {Path(f"/proc/{child}/comm").read_text().strip(): int(child) for child in children}
+        os.kill(names["prometheus"], signal.SIGKILL)
+        _, complaint = process.communicate(timeout=40)
+    assert process.returncode == 1
+    assert complaint.startswith("stager-demo: Prometheus ended: ")
+    assert complaint.endswith(f"its log: {tmp_path / 'monitoring' / 'prometheus.log'}\n")
+    assert processes_of(tmp_path) == []
 
 
 def test_a_play_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
