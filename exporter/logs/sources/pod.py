@@ -140,11 +140,16 @@ class PodLog:
 
     def _follow(self, stop: threading.Event) -> float:
         now = self._pace.monotonic()
-        self._position.confirm(now - UNSURE_FOR)
+        self._confirm(now)
         since = self._position.since()
         self._position.hold(now)
         ended = self._read(since, stop, previous=False)
         return 0.0 if ended == "idle" else max(QUIET_AFTER_END, self._backoff.next())
+
+    def _confirm(self, now: float) -> None:
+        """Let go of the places at which streams were opened long ago, unless a look has told that a run was missed."""
+        if self._seen is not None and not _other_run(self._following, self._seen):
+            self._position.confirm(now - UNSURE_FOR)
 
     def _read(self, since: datetime, stop: threading.Event, *, previous: bool) -> str:
         stream = self._open(self._pod, self._container, since, previous=previous, follow=not previous)
@@ -178,7 +183,8 @@ class PodLog:
                     self._backoff.reset()
                 self.pulse.alive()
                 now = self._pace.monotonic()
-                self._position.confirm(now - UNSURE_FOR)
+                if not previous:
+                    self._confirm(now)
                 recycled = not previous and now - opened > RECYCLE_AFTER
                 if stop.is_set() or recycled:
                     break
