@@ -6,6 +6,7 @@ It reads, and asks what is permitted (SelfSubjectAccessReview, which stores noth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from foundation.durations import format_duration
@@ -17,13 +18,14 @@ from foundation.probes.credentials import Credentials as ClientFiles
 from foundation.probes.result import Stage
 from remediator.admission import MAX_SKEW, left
 from remediator.checks import Check, Result
+from remediator.definition import APPLY, as_text, lost_fields
 from remediator.ledger import LedgerUnreadable
-from remediator.store import LedgerStore
+from remediator.store import LedgerStore, ledger_name
 from remediator.timeline import moment, span
-from remediator.words import GROUP, PLURAL, VERSION
+from remediator.words import GROUP, PLURAL, VERSION, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from foundation.config import FoundationConfig
     from foundation.kube.client import Json, KubeClient
@@ -34,18 +36,18 @@ if TYPE_CHECKING:
 SKEW_WARNING = 5.0
 CERTIFICATE_WARNING = 30 * 86400.0
 """Seconds before a certificate's end from which on it is told."""
-FIELDS = (
-    "spec.foundation", "spec.playbook", "spec.mode", "spec.trigger.alertname", "spec.trigger.fingerprint",
-    "spec.trigger.startsAt", "spec.trigger.labels", "spec.approval.state", "spec.approval.by", "spec.approval.at",
-    "spec.acknowledged.by", "spec.acknowledged.at", "spec.acknowledged.reason",
-    "status.phase", "status.step", "status.steps.name", "status.steps.started", "status.steps.finished",
-    "status.steps.result", "status.steps.detail", "status.pods.name", "status.pods.uid", "status.pods.deletedAt",
-    "status.verdictBefore", "status.verdictAfter", "status.holder", "status.evidence", "status.message",
-    "status.started", "status.finished", "status.expires", "status.strategy", "status.approvedBy",
-)  # fmt: skip
-"""What the remediator writes into a Remediation: an API server drops in silence what a definition does not know."""
 _NTP = "synchronise the clocks (NTP)"
-APPLY = "apply the CustomResourceDefinition of this release"
+
+
+class _Which(StrEnum):
+    """Which objects a right is needed for: a Role may give it for these alone (resourceNames)."""
+
+    ANY = "any"
+    RESTARTED = "restarted"
+    """The pods of BBS and Locket."""
+    ENTERED = "entered"
+    """The pods in which commands are run: those of the api and of BBS."""
+    LEDGER = "ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +61,37 @@ class _Need:
     group: str = ""
     needed: bool = True
     """Without it the remediator does not do its work; else something is missing from what it tells."""
+    which: _Which = _Which.ANY
 
 
 def needs(config: RemediatorConfig, foundation: FoundationConfig) -> Sequence[_Need]:
     """All that this configuration leads to."""
-    found = [
-        _Need(("get", "list", "watch"), "pods", "to see the pods"),
-        _Need(("delete",), "pods", "to restart them"),
-        _Need(("patch",), "pods", "to fence late deletions off"),
-        _Need(("get", "list", "watch"), "statefulsets", "to notice rollouts", "apps"),
-        _Need(("get", "create", "update"), "configmaps", "to keep the ledger and evidence"),
+    modes = {playbook.mode for playbook in config.remediator.playbooks.values()}
+    evidence = config.remediator.evidence
+    found = [_Need(("list", "watch"), "pods", "to see the pods")]
+    if modes - {Mode.OFF}:
+        # A dry run asks the API server to delete, too (dryRun=All).
+        found.append(_Need(("delete",), "pods", "to restart them", which=_Which.RESTARTED))
+    if modes - {Mode.OFF, Mode.DRY_RUN}:
+        found.append(_Need(("patch",), "pods", "to fence late deletions off", which=_Which.RESTARTED))
+    found += [
+        _Need(("list", "watch"), "statefulsets", "to notice rollouts", "apps"),
+        _Need(("create",), "configmaps", "to keep the ledger and evidence"),
+        _Need(("get", "update"), "configmaps", "to keep the ledger", which=_Which.LEDGER),
         _Need(("get", "list", "create", "patch", "delete"), PLURAL, "to queue, show and prune", GROUP),
         _Need(("patch",), f"{PLURAL}/status", "to tell how far it is", GROUP),
         _Need(("create",), "events", "to tell of its deeds", needed=False),
     ]
-    if config.remediator.evidence:
+    if evidence:
         found += [
-            _Need(("get",), "pods/log", "to save logs before a deletion", needed=False),
+            _Need(("get",), "pods", "to save what a deletion destroys", needed=False),
+            _Need(("get",), "configmaps", "to show evidence", needed=False),
+            _Need(("get",), "pods/log", "to save logs before a deletion", needed=False, which=_Which.RESTARTED),
             _Need(("list",), "events", "to save events before a deletion", needed=False),
         ]
     if foundation.exec:
-        found.append(_Need(("get", "create"), "pods/exec", "to look from inside an api pod, as `exec` is true"))
+        why = "to look from inside an api pod, as `exec` is true"
+        found.append(_Need(("get", "create"), "pods/exec", why, which=_Which.ENTERED))
     return found
 
 
@@ -115,18 +127,18 @@ class FoundationChecks:
         yield self._check("API server", Result.OK, f"{client.host} is {version.get('gitVersion', 'of no version')}")
         yield self._clock(client.answer_date())
         yield from self._definition(client)
-        yield from self._permissions(client)
-        yield from self._pods(client)
-        yield from self.without_cluster()
-
-    def _pods(self, client: KubeClient) -> Iterator[Check]:
         try:
             items, _ = client.list_all(pods_path(self.config.namespace))
         except KubeError as error:
+            yield from self._permissions(client, None, ())
             yield self._check("pods", Result.FAIL, str(error), "the remediator sees nothing without them")
-            return
-        pods = tuple(pod for item in items if (pod := read_pod(item)) is not None)
+        else:
+            yield from self._pods(client, tuple(pod for item in items if (pod := read_pod(item)) is not None))
+        yield from self.without_cluster()
+
+    def _pods(self, client: KubeClient, pods: Sequence[PodSeen]) -> Iterator[Check]:
         told, layout = self._layout(pods)
+        yield from self._permissions(client, layout, pods)
         yield told
         if layout is not None:
             yield from self._selectors(client, layout, pods)
@@ -169,43 +181,47 @@ class FoundationChecks:
         yield self._fields(client)
 
     def _fields(self, client: KubeClient) -> Check:
-        path = group_path("apiextensions.k8s.io", "v1", None, "customresourcedefinitions", f"{PLURAL}.{GROUP}")
         try:
-            lost = missing_fields(client.get(path))
+            lost = lost_fields(client)
         except Forbidden:
             text = f"{PLURAL}.{GROUP} is served; its fields could not be compared (no permission to get definitions)"
             return self._check("CRD", Result.OK, text)
         except KubeError as error:
             return self._check("CRD", Result.WARN, f"it is served; its fields could not be compared: {error}")
         if lost:
-            shown = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
-            return self._check("CRD", Result.FAIL, f"{PLURAL}.{GROUP} has no fields {shown}: they would be lost", APPLY)
+            return self._check("CRD", Result.FAIL, as_text(lost), APPLY)
         return self._check("CRD", Result.OK, f"{PLURAL}.{GROUP} ({VERSION}) is served with every field needed")
 
-    def _permissions(self, client: KubeClient) -> Iterator[Check]:
+    def _permissions(self, client: KubeClient, layout: Layout | None, pods: Sequence[PodSeen]) -> Iterator[Check]:
         name, namespace = "permissions", self.config.namespace
         asked = 0
         wrong = False
         for need in needs(self.whole, self.config):
-            denied = []
+            denied: list[str] = []
+            without: list[str] = []
             for verb in need.verbs:
-                try:
-                    answer = _may(client, namespace, verb, need)
-                except KubeError as error:
-                    text = f"what is permitted could not be asked: {error}"
-                    yield self._check(name, Result.FAIL, text, "every account may create selfsubjectaccessreviews")
-                    return
-                asked += 1
-                if not answer:
-                    denied.append(verb)
+                for one in _names(need.which, layout, pods):
+                    try:
+                        answer = _may(client, namespace, verb, need, one)
+                    except KubeError as error:
+                        text = f"what is permitted could not be asked: {error}"
+                        yield self._check(name, Result.FAIL, text, "every account may create selfsubjectaccessreviews")
+                        return
+                    asked += 1
+                    if not answer:
+                        denied.append(verb)
+                        without.append(one)
             if denied:
                 wrong = True
                 full = f"{need.resource}.{need.group}" if need.group else need.resource
-                text = f"{', '.join(denied)} {full} in namespace {namespace} is not permitted: {need.why}"
+                of = f" ({', '.join(dict.fromkeys(filter(None, without)))})" if any(without) else ""
+                verbs = ", ".join(dict.fromkeys(denied))
+                text = f"{verbs} {full}{of} in namespace {namespace} is not permitted: {need.why}"
                 result = Result.FAIL if need.needed else Result.WARN
                 yield self._check(name, result, text, f"add it to the Role of the remediator's account in {namespace}")
         if not wrong:
-            yield self._check(name, Result.OK, f"all {asked} that are needed in namespace {namespace}")
+            unknown = "" if pods and layout else ", but for those on single pods, which are not known"
+            yield self._check(name, Result.OK, f"all {asked} that are needed in namespace {namespace}{unknown}")
 
     # --- layout and pods ------------------------------------------------------------------------------------------
 
@@ -354,9 +370,24 @@ class FoundationChecks:
             yield self._check("database", Result.OK, f"{database.kind} at {host}:{port} (asked while nothing serves)")
 
 
-def _may(client: KubeClient, namespace: str, verb: str, need: _Need) -> bool:
+def _names(which: _Which, layout: Layout | None, pods: Sequence[PodSeen]) -> Sequence[str]:
+    """The objects to ask about, one by one; an empty name stands for any. None at all where they are not known."""
+    if which is _Which.ANY:
+        return ("",)
+    if layout is None:
+        return ()
+    if which is _Which.LEDGER:
+        return (ledger_name(layout.roles.bbs.statefulset),)
+    roles = ("bbs", "locket") if which is _Which.RESTARTED else ("api", "bbs")
+    return sorted(pod.name for pod in pods if layout.role_of(pod.labels) in roles)
+
+
+def _may(client: KubeClient, namespace: str, verb: str, need: _Need, name: str) -> bool:
     resource, _, sub = need.resource.partition("/")
-    asked = {"namespace": namespace, "verb": verb, "group": need.group, "resource": resource, "subresource": sub}
+    asked = {
+        "namespace": namespace, "verb": verb, "group": need.group, "resource": resource, "subresource": sub,
+        "name": name,
+    }  # fmt: skip
     body: Json = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -366,30 +397,3 @@ def _may(client: KubeClient, namespace: str, verb: str, need: _Need) -> bool:
         "status"
     )
     return isinstance(status, dict) and status.get("allowed") is True
-
-
-def missing_fields(definition: Mapping[str, object]) -> Sequence[str]:
-    """Those of FIELDS that a CustomResourceDefinition's schema of our version would drop."""
-    spec = _map(definition.get("spec"))
-    versions = spec.get("versions")
-    for version in versions if isinstance(versions, list) else []:
-        if isinstance(version, dict) and version.get("name") == VERSION:
-            schema = _map(_map(version.get("schema")).get("openAPIV3Schema"))
-            return [field for field in FIELDS if not _keeps(schema, field.split("."))]
-    return FIELDS
-
-
-def _keeps(schema: Mapping[str, object], path: Sequence[str]) -> bool:
-    if schema.get("x-kubernetes-preserve-unknown-fields") is True or not path:
-        return True
-    if schema.get("type") == "array":
-        return _keeps(_map(schema.get("items")), path)
-    below = _map(schema.get("properties")).get(path[0])
-    if isinstance(below, dict):
-        return _keeps(below, path[1:])
-    others = schema.get("additionalProperties")
-    return others is True or (isinstance(others, dict) and _keeps(others, path[1:]))
-
-
-def _map(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}

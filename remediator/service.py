@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from foundation.kube.client import KubeClient
 from foundation.probes.resolving import Resolver
+from remediator.definition import Watch
 from remediator.evidence import EvidenceStore
 from remediator.executor import Executor
 from remediator.intake import Intake
@@ -74,10 +75,14 @@ class Remediator:
         self.sites = {foundation.name: self._site(foundation) for foundation in config.foundations}
         self.executors = {name: Executor(site) for name, site in self.sites.items()}
         self.intake = Intake(self.sites, self.metrics)
+        self.definition = Watch({name: site.client for name, site in self.sites.items()})
         self._threads = [
             threading.Thread(target=executor.work, name=f"executor-{name}", daemon=True)
             for name, executor in self.executors.items()
         ]
+        self._threads.append(
+            threading.Thread(target=self.definition.run, args=(self._stopping,), name="definition", daemon=True)
+        )
 
     def _site(self, foundation: FoundationConfig) -> Site:
         section = self.config.remediator
@@ -141,4 +146,6 @@ class Remediator:
                 problems.append(f"{name}: {executor.problem}")
             elif executor.latest is None:
                 problems.append(f"{name}: the ledger was not read yet")
+        if self.definition.problem:
+            problems.append(self.definition.problem)
         return "; ".join(problems)

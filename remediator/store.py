@@ -44,6 +44,11 @@ class Busy(Exception):  # noqa: N818
     """Other writers were always first; nothing was changed."""
 
 
+def ledger_name(statefulset: str) -> str:
+    """The ledger of the target whose BBS is this StatefulSet."""
+    return f"stager-medic-{statefulset}"
+
+
 class LedgerStore:
     """One target's ledger. Thread-safe: it keeps no state."""
 
@@ -58,7 +63,7 @@ class LedgerStore:
     ) -> None:
         self._client = client
         self.namespace = namespace
-        self.name = f"stager-medic-{statefulset}"
+        self.name = ledger_name(statefulset)
         self._wall = wall
         self._sleep = sleep
 

@@ -17,9 +17,10 @@ from remediator import preflight_cluster
 from remediator.alertmanager_route import RouteProblem
 from remediator.cli import main
 from remediator.config import load_config
+from remediator.definition import FIELDS, missing_fields
 from remediator.ledger import Breaker, Ledger, Pause
 from remediator.preflight import preflight
-from remediator.preflight_cluster import FIELDS, missing_fields, needs
+from remediator.preflight_cluster import needs
 from remediator.store import LedgerStore
 from remediator.story import final_status, spec_of, status_of
 from remediator.words import GROUP, PLAYBOOK, PLURAL
@@ -101,7 +102,7 @@ def test_where_all_is_well_all_is_ok_and_nothing_is_changed(cluster: Cluster, co
     assert done.exit_code == 0, done.stdout
     assert done.stdout.endswith("ok, 0 warn, 0 FAIL\n")
     for said in (
-        "reaches the webhook", "is v1.32", "is served with every field needed", "permissions     all 22",
+        "reaches the webhook", "is v1.32", "is served with every field needed", "permissions     all 31",
         "bbs: diego-api-0, diego-api-1; api: api-0", "the log of diego-api-0", "2 of 2 runs left per 1h",
         "CN=diego-client", "postgresql at 127.",
     ):  # fmt: skip
@@ -115,12 +116,23 @@ def test_where_all_is_well_all_is_ok_and_nothing_is_changed(cluster: Cluster, co
 @pytest.mark.parametrize(
     ("rule", "result", "said"),
     [
-        ({"verb": "delete", "resource": "pods"}, "FAIL", "delete pods in namespace cf is not permitted: to restart"),
+        ({"verb": "delete", "resource": "pods"}, "FAIL", "delete pods (diego-api-0, diego-api-1) in namespace cf is"),
+        (
+            {"verb": "delete", "resource": "pods", "name": "diego-api-1"},
+            "FAIL",
+            "delete pods (diego-api-1) in namespace",
+        ),
         ({"verb": "patch", "resource": "pods"}, "FAIL", "to fence late deletions off"),
-        ({"verb": "update", "resource": "configmaps"}, "FAIL", "to keep the ledger and evidence"),
+        ({"verb": "update", "resource": "configmaps"}, "FAIL", "configmaps (stager-medic-diego-api) in namespace"),
+        ({"verb": "create", "resource": "configmaps"}, "FAIL", "to keep the ledger and evidence"),
         ({"verb": "watch", "resource": "statefulsets"}, "FAIL", "watch statefulsets.apps in namespace cf"),
         ({"verb": "patch", "resource": "remediations/status"}, "FAIL", "remediations/status.stager-medic.dev"),
         ({"verb": "create", "resource": "pods/exec"}, "FAIL", "to look from inside an api pod, as `exec` is true"),
+        (
+            {"verb": "create", "resource": "pods/exec", "name": "api-0"},
+            "FAIL",
+            "create pods/exec (api-0) in namespace cf",
+        ),
         ({"verb": "create", "resource": "events"}, "warn", "to tell of its deeds"),
         ({"verb": "get", "resource": "pods/log"}, "warn", "to save logs before a deletion"),
     ],
@@ -146,6 +158,38 @@ def test_what_is_asked_for_follows_the_configuration(config: Path) -> None:
     assert "pods/log" not in {
         need.resource for need in needs(read.model_copy(update={"remediator": section}), read.foundations[0])
     }
+
+
+@pytest.mark.parametrize(("mode", "verbs"), [("auto", "delete patch"), ("dry-run", "delete"), ("off", "")])
+def test_a_right_to_pods_is_needed_only_where_the_mode_uses_it(config: Path, mode: str, verbs: str) -> None:
+    document = yaml.safe_load(config.read_text())
+    document["remediator"]["playbooks"][PLAYBOOK]["mode"] = mode
+    config.write_text(yaml.safe_dump(document))
+    read = load_config(config)
+    found = [verb for need in needs(read, read.foundations[0]) if need.resource == "pods" for verb in need.verbs]
+    assert [verb for verb in found if verb in ("delete", "patch")] == verbs.split()
+
+
+def test_rights_on_single_pods_are_asked_for_by_name(cluster: Cluster, config: Path) -> None:
+    """As a Role with resourceNames gives them: nothing for pods at large."""
+    allowed = [
+        {"verb": verb, "resource": "pods", "name": name}
+        for verb in ("delete", "patch")
+        for name in ("diego-api-0", "diego-api-1")
+    ]
+    denied = [{"verb": verb, "resource": "pods", "status": 403} for verb in ("delete", "patch")]
+    cluster.api.faults.change({"rules": [*allowed, *denied]})
+    assert [result for result, _ in told(config)["permissions"]] == ["ok"]
+
+
+def test_where_the_pods_are_not_known_their_names_are_not_guessed(cluster: Cluster, config: Path) -> None:
+    cluster.api.faults.change({"rules": [{"verb": "list", "resource": "pods", "status": 403}]})
+    ((result, text),) = told(config)["permissions"]
+    assert result == "FAIL"
+    assert text.startswith("list pods in namespace cf")
+    cluster.api.faults.change({"rules": [{"verb": "list", "resource": "pods", "status": 500}]})
+    ((result, text),) = told(config)["permissions"]
+    assert (result, "but for those on single pods, which are not known" in text) == ("ok", True)
 
 
 def test_an_unreachable_api_server_leaves_the_rest(cluster: Cluster, config: Path) -> None:
