@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 ASSETS, KUBECONFIG = "KUBEBUILDER_ASSETS", "E2E_KUBECONFIG"
 HOW = (
-    f"make e2e needs a real API server: set {ASSETS} to a folder with etcd and kube-apiserver (`setup-envtest use -p path`"
-    f" gives one), or {KUBECONFIG} to the kubeconfig of a disposable cluster on which you are cluster-admin"
+    f"make e2e needs a real API server: set {ASSETS} to a folder with etcd and kube-apiserver (`setup-envtest use -p"
+    f" path` gives one), or {KUBECONFIG} to the kubeconfig of a disposable cluster on which you are cluster-admin"
 )
 ADMIN = "the-administrator-of-a-server-on-loopback"
 _STARTS_WITHIN = 90.0

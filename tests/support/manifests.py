@@ -41,5 +41,6 @@ def faults(manifest: Json, release: str) -> list[str]:
     if validator is None:
         return [f"{name}: {document} has no {kind}"]
     return [
-        f"{name}: {'.'.join(map(str, error.instance_path))}: {error.message}" for error in validator.iter_errors(manifest)
+        f"{name}: {'.'.join(map(str, error.instance_path))}: {error.message}"
+        for error in validator.iter_errors(manifest)
     ]

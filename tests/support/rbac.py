@@ -68,3 +68,13 @@ def roles_of(manifests: Sequence[Json], account: str) -> list[Json]:
         for one in manifests
         if one["kind"] == "Role" and (one["metadata"].get("namespace", ""), one["metadata"]["name"]) in named
     ]
+
+
+def as_faults(identity: str, given: Sequence[Right]) -> list[Json]:
+    """Rules for the simulated API server that let this identity do what it has a right to, and nothing else."""
+    rules: list[Json] = [
+        {"identity": identity, "verb": one.verb, "resource": one.resource, "name": name}
+        for one in given
+        for name in one.names or ("*",)
+    ]
+    return [*rules, {"identity": identity, "status": 403}]

@@ -45,6 +45,8 @@ def reduced(schema: object) -> Json:
     if schema.get("format") == "int-or-string" or schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
     found: Json = {key: schema[key] for key in _KEPT if key in schema}
+    if "(?" in str(found.get("pattern", "")):
+        del found["pattern"]  # Go's own kind of expression, which a JSON schema has no word for
     properties = schema.get("properties")
     if isinstance(properties, dict):
         found["properties"] = {name: reduced(below) for name, below in sorted(properties.items())}
@@ -101,7 +103,7 @@ class _Loader(yaml.SafeLoader):
     """As usual, but a lone `=` is a text: YAML 1.1 has a meaning for it that no Kubernetes tool knows."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("tag:yaml.org,2002:value", _Loader.construct_yaml_str)
 
 
 def operator(files: list[Path]) -> Json:
@@ -119,8 +121,8 @@ def operator(files: list[Path]) -> Json:
             assert isinstance(properties, dict)
             properties["metadata"] = {"type": "object"}
             name = f"{spec['group']}/{version['name']}/{spec['names']['kind']}"
-            kinds[name] = name
-            kept[name] = schema
+            kinds[name] = name.replace("/", ".")
+            kept[kinds[name]] = schema
     return {"release": release, "kinds": kinds, "definitions": dict(sorted(kept.items()))}
 
 
