@@ -40,10 +40,7 @@ def values(platform: str, cluster: Cluster, **more: object) -> Json:
     service = {"host": layout.bbs_host(site.foundation.namespace), "address": site.foundation.service_address}
     return {
         "foundation": {
-            "layout": {
-                "base": layout_of(platform),
-                "service": {"host": host, "address": site.foundation.service_address},
-            },
+            "layout": {"base": layout_of(platform), "service": service},
             "settle": "2s",
             "bbs": {"certificate": {"secret": CERTIFICATE}},
             "database": {

@@ -103,7 +103,9 @@ class _Loader(yaml.SafeLoader):
     """As usual, but a lone `=` is a text: YAML 1.1 has a meaning for it that no Kubernetes tool knows."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", _Loader.construct_yaml_str)
+_Loader.yaml_implicit_resolvers = {
+    first: found for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items() if first != "="
+}
 
 
 def operator(files: list[Path]) -> Json:
