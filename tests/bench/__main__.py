@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import latency, logs, peers, pod_logs, probes, remediator, resident, scale
+from tests.bench import latency, logs, loop, peers, pod_logs, probes, remediator, resident, scale
 from tests.bench.errors import BenchError
 from tests.bench.report import as_markdown, as_text, from_json
 
@@ -30,6 +30,7 @@ _MEASURES: Final[dict[str, Callable[..., Section]]] = {
     "scale": scale.measure,
     "memory": resident.measure,
     "remediator": remediator.measure,
+    "loop": loop.measure,
 }
 
 
@@ -64,12 +65,14 @@ def main() -> int:
 
 
 def _write(sections: Sequence[Section], found: peers.Peers) -> None:
-    """Put the sections in the place of their older ones, and write the page once there is one of each."""
-    kept = peers.TOOLS / "bench/results.json"
+    """Put the sections in the place of their older ones, and write the page once there is one of each.
+
+    What was measured is kept beside the code, so that one measurement made anew does not cost the page the others.
+    """
+    kept = peers.ROOT / "tests/bench/results.json"
     results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     results |= {section.name: asdict(section) for section in sections}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    kept.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     missing = [name for name in _MEASURES if name not in results]
     if missing:
         print(f"docs/benchmarks.md is not written: not measured yet: {', '.join(missing)}")
