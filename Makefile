@@ -10,7 +10,7 @@ JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   a simulated foundation: the incident, the verdict, the repair (80 s; ARGS='--once --json' unattended)"
+	@echo "make demo   a simulated foundation: the incident, the alert, the repair (90 s; ARGS='--once --json' unattended)"
 	@echo "make test   the tests (ARGS go to pytest)"
 	@echo "make lint   linters, types, the house's import contracts"
 	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
@@ -54,6 +54,7 @@ mutants: $(READY)
 screenshots: $(READY)
 	$(BIN)/python -m tests.support.screenshots docs/images
 	$(BIN)/python -m tests.support.remediation_screenshots docs/images
+	$(BIN)/python -m tests.support.prometheus_screenshots docs/images
 
 dashboards: $(READY)
 	$(BIN)/python -m grafana.build

@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING, Protocol
 
 from simulator.alerting import Alerting
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 DOWNLOAD_LIMIT = 300.0
 """Seconds that fetching a package may take."""
+
+
+NO_PAGE = "Debian package of the alertmanager does not include a web"
+"""What Debian's Alertmanager shows instead of a page."""
 
 
 class StoppedError(Exception):
@@ -73,13 +79,16 @@ class Real:
         self._prometheus = monitoring.prometheus_url
         (self._alertmanager,) = monitoring.alertmanager_urls
         self._versions = monitoring.versions()
+        self._page = self._prometheus + alerts_page(self._prometheus)
+        self._has_page = NO_PAGE not in _body(self._alertmanager)
 
     def lines(self) -> Sequence[str]:
         """Give both pages' addresses."""
         prometheus, alertmanager = self._versions
+        ask = f"{self._programs.amtool or 'amtool'} --alertmanager.url={self._alertmanager} alert"
         return [
-            f"prometheus    {self._prometheus}/alerts   {prometheus}, from {self._programs.origin}",
-            f"alertmanager  {self._alertmanager}   {alertmanager}",
+            f"prometheus    {self._page}   {prometheus}, from {self._programs.origin}",
+            f"alertmanager  {self._alertmanager}   {alertmanager}{'' if self._has_page else f'; no page: {ask}'}",
         ]
 
     def ready(self) -> bool:
@@ -110,7 +119,10 @@ class Real:
             "stand_in": False,
             "why": "",
             "programs": self._programs.origin,
-            "prometheus": {"url": self._prometheus, "version": prometheus, "program": str(self._programs.prometheus)},
+            "prometheus": {
+                "url": self._prometheus, "page": self._page, "version": prometheus,
+                "program": str(self._programs.prometheus),
+            },
             "alertmanager": {
                 "url": self._alertmanager, "version": alertmanager, "program": str(self._programs.alertmanager),
             },
@@ -193,6 +205,19 @@ def carry(
     )
     monitoring = stack.enter_context(Monitoring(programs, folder, targets, factor=factor))
     return Real(monitoring, receivers, programs, folder)
+
+
+def alerts_page(url: str) -> str:
+    """Give the path of Prometheus' page of alerts: Debian's has the old one only; empty where there is none."""
+    return next((path for path in ("/alerts", "/classic/alerts") if _body(url + path)), "")
+
+
+def _body(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.read().decode(errors="replace"))
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return ""
 
 
 def _place(url: str) -> str:
