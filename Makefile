@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 # Tests of processes wait more than they work: twice as many at a time as there are processors.
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
-.PHONY: setup demo test lint campaign bench mutants dashboards lock clean
+.PHONY: setup demo test lint e2e campaign bench mutants dashboards lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a simulated foundation: the incident, the alert, the repair (90 s; ARGS='--once --json' unattended)"
 	@echo "make test   the tests (ARGS go to pytest)"
 	@echo "make lint   linters, types, the house's import contracts"
+	@echo "make e2e    the definition, the Roles, the programs and the chart against a real API server (KUBEBUILDER_ASSETS or E2E_KUBECONFIG)"
 	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
 	@echo "make bench  the measured comparisons"
 	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (an hour and more)"
@@ -41,6 +42,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# One process: the API server is started once, and some tests end it.
+e2e: $(READY)
+	$(BIN)/python -m pytest -n 0 tests/e2e $(ARGS)
 
 campaign: $(READY)
 	$(BIN)/python -m tests.campaign --runs $(or $(RUNS),20) $(ARGS)
