@@ -101,9 +101,14 @@ maxPods are never restarted.
 {{- $layout := .Values.foundation.layout }}
 {{- $sets := list }}
 {{- if kindIs "map" $layout }}
-{{- range get $known $layout.base }}
-{{- $role := ternary "bbs" "locket" (eq . "diego-api") }}
-{{- $sets = append $sets (dig "roles" $role "statefulset" . $layout) }}
+{{- $roles := $layout.roles | default dict }}
+{{- $sets = list (dig "bbs" "statefulset" "diego-api" $roles) }}
+{{- range without (get $known $layout.base) "diego-api" }}
+{{- if not (and (hasKey $roles "locket") (not $roles.locket)) }}
+{{- $sets = append $sets (dig "locket" "statefulset" . $roles) }}
+{{- end }}
+{{- else }}
+{{- with $roles.locket }}{{ $sets = append $sets .statefulset }}{{ end }}
 {{- end }}
 {{- else if eq $layout "auto" }}
 {{- range $known }}{{ $sets = concat $sets . | uniq }}{{ end }}
@@ -119,9 +124,14 @@ maxPods are never restarted.
 {{- end }}
 {{- end }}
 
-{{- define "stager-medic.bbsPort" -}}
+{{/* The pods' own and the Service's, as a JSON list: one, unless the layout is overridden. */}}
+{{- define "stager-medic.bbsPorts" -}}
 {{- $layout := .Values.foundation.layout -}}
-{{- if kindIs "map" $layout }}{{ dig "service" "port" 8889 $layout }}{{ else }}8889{{ end }}
+{{- $ports := list 8889 -}}
+{{- if kindIs "map" $layout }}
+{{- $ports = list (dig "bbs_port" 8889 $layout | int) (dig "service" "port" 8889 $layout | int) | uniq }}
+{{- end }}
+{{- toJson $ports }}
 {{- end }}
 
 {{- define "stager-medic.locketPort" -}}
@@ -425,7 +435,9 @@ ca:
 - to:
     {{- include "stager-medic.foundationPeers" . | nindent 4 }}
   ports:
-    - {port: {{ include "stager-medic.bbsPort" . }}, protocol: TCP}
+    {{- range include "stager-medic.bbsPorts" . | fromJsonArray }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
     - {port: {{ include "stager-medic.locketPort" . }}, protocol: TCP}
 {{- with include "stager-medic.databasePort" . }}
 # The database

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from foundation.layout import layouts, override
+from foundation.layout import Layout, LogLayout, RoleLayout, RoleLayouts, ServiceLayout, layouts, override
 from remediator.store import ledger_name
 
 HOUSE = Path(__file__).parents[3]
@@ -59,6 +59,15 @@ def test_the_schema_knows_every_layout() -> None:
     schema: Any = json.loads((CHART / "values.schema.json").read_text())
     assert set(schema["definitions"]["baseName"]["enum"]) == set(layouts())
     assert set(schema["definitions"]["layoutName"]["enum"]) == {"auto", *layouts()}
+
+
+def test_the_schema_knows_what_a_layout_may_override() -> None:
+    schema: Any = json.loads((CHART / "values.schema.json").read_text())
+    layout = schema["definitions"]["layout"]["properties"]
+    assert set(layout) == {"base", *Layout.model_fields} - {"name"}
+    for part, model in (("service", ServiceLayout), ("log", LogLayout), ("roles", RoleLayouts)):
+        assert set(layout[part]["properties"]) == set(model.model_fields), part
+    assert set(schema["definitions"]["role"]["properties"]) == set(RoleLayout.model_fields)
 
 
 def test_the_chart_installs_this_release() -> None:
