@@ -7,6 +7,7 @@ as far as they can be; Debian's Alertmanager has no page.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -92,12 +93,16 @@ def find_programs(
     `path`: searched instead of the environment's PATH. `execute`: runs apt-get and dpkg-deb. Raises ProgramsError.
     """
     unpacked = folder / "debian" / "usr" / "bin"
-    found = {name: _search(names, path) or _search(names, str(unpacked)) for name, names in NAMES.items()}
+    found = {name: _search(names, path) for name, names in NAMES.items()}
     missing = [NEEDED[name] for name in NEEDED if found[name] is None]
     if missing:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _download(missing, folder, execute)
+            with (folder / ".lock").open("w") as lock:
+                # Several processes may want them at once: the others find them when it is their turn.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if wanted := [package for package in missing if not _search((package,), str(unpacked))]:
+                    _download(wanted, folder, execute)
         except OSError as error:
             raise _unobtainable(f"{error.filename or folder}: {error.strerror}") from None
         except ProgramsError as error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 import yaml
+
+from tests.support.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,11 +111,8 @@ def firing() -> list[dict[str, str]]:
 
 
 def tool(name: str, *arguments: str) -> str:
-    """Run promtool or amtool; gives both its outputs. Fails where it is not content, skips where it is missing."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed (Debian: prometheus, prometheus-alertmanager)")
-    done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=290, check=False)
+    """Run promtool or amtool; gives both its outputs. Fails where it is not content, and where it is missing."""
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, timeout=290, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said

@@ -41,6 +41,8 @@ class Query:
     expr: str
     legend: str = ""
     instant: bool = False
+    table: bool = False
+    """Shown as rows with a column for each label, not by its legend."""
 
     def full(self, values: Mapping[str, str] = FULL) -> str:
         """The expression as Prometheus takes it. The longest names first: `$__range` begins `$__range_s`."""
@@ -66,7 +68,8 @@ def queries(uid: str) -> Iterator[Query]:
     for panel in panels(uid):
         for target in panel["targets"]:
             place = f"{panel['title']} {target['refId']}"
-            yield Query(uid, place, target["expr"], target["legendFormat"], target["instant"])
+            rows = target.get("format") == "table"
+            yield Query(uid, place, target["expr"], target["legendFormat"], target["instant"], rows)
     for mark in load(uid)["annotations"]["list"]:
         yield Query(uid, f"annotation {mark['name']}", mark["expr"])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from typing import Any
 
 import yaml
 
 from tests.support.dashboards import ROOT
+from tests.support.programs import program
 
 GRAFANA = ROOT / "grafana"
 
@@ -51,8 +51,6 @@ def test_the_names_that_prometheus_scrapes_are_the_simulators_aliases() -> None:
 
 
 def test_promtool_takes_the_configuration() -> None:
-    promtool = shutil.which("promtool")
-    assert promtool is not None, "promtool is not installed (Debian: prometheus)"
-    command = [promtool, "check", "config", "--syntax-only", str(GRAFANA / "compose" / "prometheus.yml")]
+    command = [program("promtool"), "check", "config", "--syntax-only", str(GRAFANA / "compose" / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
