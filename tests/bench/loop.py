@@ -110,8 +110,10 @@ def stretches(speed: float, grace: float) -> list[Stretch]:
             "BBS serves again → the page is taken back", "healthy", "cleared", 0.0,
             f"0; on top {late}, and the rest of a `group_interval` of {again:g} s; of all critical alerts",
         ),
-        Stretch("the fault → BBS serves again", "fault", "healthy", held + SETTLE / speed + hold[TRIGGER] + wait[REMEDIATOR]
-                + grace + up, "the sum of the above"),
+        Stretch(
+            "the fault → BBS serves again", "fault", "healthy",
+            held + SETTLE / speed + hold[TRIGGER] + wait[REMEDIATOR] + grace + up, "the sum of the above",
+        ),
     ]  # fmt: skip
 
 
