@@ -62,7 +62,10 @@ def test_an_older_definition_is_told_by_its_missing_fields(api: ScriptedApi) -> 
         assert lost_fields(client) == ["status.evidence"]
 
 
-@pytest.mark.parametrize("answer", [status(404, "NotFound", "no such page"), forbidden(), reply({"openapi": "3.0.0"})])
+@pytest.mark.parametrize(
+    "answer",
+    [status(404, "NotFound", "gone"), reply(b"404 page not found\n", 404), forbidden(), reply({"openapi": "3.0.0"})],
+)
 def test_without_a_description_the_definition_itself_is_asked_for(api: ScriptedApi, answer: Answer) -> None:
     api.on("GET", DESCRIPTION, answer)
     api.on("GET", DEFINITION, reply({"spec": {"versions": [{"name": "v1"}]}}), forbidden())
