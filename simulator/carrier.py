@@ -48,6 +48,8 @@ class Carrier(Protocol):
 
     source: str
     """Who says which alerts fire."""
+    sender: str
+    """Who notifies."""
 
     def lines(self) -> Sequence[str]:
         """Give what is said of it at the start: addresses, or that it is a stand-in and why."""
@@ -71,7 +73,7 @@ class Carrier(Protocol):
 class Real:
     """Prometheus and Alertmanager."""
 
-    source = "Prometheus"
+    source, sender = "Prometheus", "Alertmanager"
 
     def __init__(self, monitoring: Monitoring, receivers: Receivers, programs: Programs, folder: Path) -> None:
         """`folder`: theirs."""
@@ -132,7 +134,7 @@ class Real:
 class StandIn:
     """`simulator.alerting`, and the reason for it."""
 
-    source = "the stand-in"
+    source = sender = "the stand-in"
 
     def __init__(self, alerting: Alerting, why: str) -> None:
         self._alerting, self._why = alerting, why
@@ -185,10 +187,8 @@ def carry(
     factor = max(1.0, Timing().lock_ttl / lock_ttl)
     webhook = f"{remediator.url}/api/v1/alertmanager"
     try:
-        programs = find_programs(tools, execute=lambda command, place: _execute(command, place, say, stop))
+        programs = find_programs(tools, execute=_Fetch(tools, say, stop))
     except ProgramsError as error:
-        if stop.is_set():  # Ctrl-C reaches all that was started, and what was fetched is then missing
-            raise StoppedError from None
         alerting = Alerting(lambda: exporter.get("/metrics"), webhook, access.notify, foundation, factor=factor)
         alerting.start()
         stack.callback(alerting.stop)
@@ -224,29 +224,36 @@ def _place(url: str) -> str:
     return url.removeprefix("http://")
 
 
-def _execute(command: Sequence[str], folder: Path, say: Callable[[str], None], stop: threading.Event) -> Ran:
-    """Run what fetches packages, saying so, as that may take a minute. Raises ProgramsError, StoppedError."""
-    say(f"{' '.join(command)} …")
-    try:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-    except OSError as error:
-        raise ProgramsError(f"{command[0]}: {error.strerror}") from None
-    deadline = time.monotonic() + DOWNLOAD_LIMIT
-    with process:
-        while True:
-            try:
-                said, _ = process.communicate(timeout=0.2)
-            except subprocess.TimeoutExpired:
+class _Fetch:
+    """Runs what fetches and unpacks packages, and says so once, as it may take a minute."""
+
+    def __init__(self, tools: Path, say: Callable[[str], None], stop: threading.Event) -> None:
+        self._tools, self._say, self._stop = tools, say, stop
+        self._said = False
+
+    def __call__(self, command: Sequence[str], folder: Path) -> Ran:
+        """Give what became of a command. Raises ProgramsError, StoppedError."""
+        if not self._said:
+            self._say(f"fetching Debian's packages of Prometheus and Alertmanager into {self._tools} …")
+            self._said = True
+        try:
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ProgramsError(f"{command[0]}: {error.strerror}") from None
+        deadline = time.monotonic() + DOWNLOAD_LIMIT
+        with process:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    said, _ = process.communicate(timeout=0.2)
+                    return Ran(process.returncode, said)
                 late = time.monotonic() > deadline
-                if late or stop.is_set():
+                if late or self._stop.is_set():
                     # With all that it started: apt-get leaves its fetching to others.
                     os.killpg(process.pid, signal.SIGKILL)
                     process.communicate()
                     if not late:
-                        raise StoppedError from None
-                    raise ProgramsError(f"{command[0]}: not done within {DOWNLOAD_LIMIT:.0f} s") from None
-            else:
-                return Ran(process.returncode, said)
+                        raise StoppedError
+                    raise ProgramsError(f"{command[0]}: not done within {DOWNLOAD_LIMIT:.0f} s")

@@ -213,7 +213,7 @@ def play(
             f"files         {config.parent}",
         ):
             say(line)
-        stage = _Stage(cluster, exporter, remediator, carrier, Story(say, stop, carrier.source))
+        stage = _Stage(cluster, exporter, remediator, carrier, Story(say, stop, carrier.source, carrier.sender))
         stage.wait(lambda: carrier.ready() or carrier.ended(), "the first evaluation of the rules")
         stage.story.began = time.monotonic()
         summary: dict[str, object] = {

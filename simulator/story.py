@@ -53,6 +53,8 @@ class Story:
     stop: threading.Event
     source: str = "Prometheus"
     """Who says which alerts fire."""
+    sender: str = "Alertmanager"
+    """Who notifies."""
     began: float = field(default_factory=time.monotonic)
     events: list[dict[str, object]] = field(default_factory=list)
     verdict: tuple[str, str] = ("", "")
@@ -129,7 +131,7 @@ class Story:
         sent = f", {answer.sent}" if answer.sent else ""
         self.tell(
             "notification",
-            f"Alertmanager -> remediator{sent}: {answer.status} {text}".rstrip(),
+            f"{self.sender} -> remediator{sent}: {answer.status} {text}".rstrip(),
             sent=answer.sent,
             status=answer.status,
             outcome=answer.outcome,
@@ -139,7 +141,7 @@ class Story:
 
     def tell_page(self, page: Heard) -> None:
         """Tell what a person was paged with."""
-        self.tell("page", f"Alertmanager -> on call, {page.status}: {page.text}", sent=page.status, title=page.text)
+        self.tell("page", f"{self.sender} -> on call, {page.status}: {page.text}", sent=page.status, title=page.text)
 
     def tell_steps(self, found: Mapping[str, Any], now: float) -> None:
         """Tell of each step that has ended, and of one under way that takes its time. `now`: Unix time."""

@@ -148,6 +148,7 @@ def test_where_neither_can_be_had_a_stand_in_says_that_it_is_one(tmp_path: Path)
         "Why: Prometheus and Alertmanager are not on the PATH, and Debian's packages cannot be had: apt-get: " in said
     )
     assert "the stand-in: DiegoRestartWouldHelp fires" in said
+    assert "the stand-in -> remediator, firing: 200 created" in lines[-1]
     assert "prometheus  http" not in said
 
 
