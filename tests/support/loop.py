@@ -159,10 +159,10 @@ class Loop:
 
     # -- deeds --------------------------------------------------------------------------------------------------------
 
-    def incident(self, foundation: str) -> float:
-        """Have every Locket of a foundation hang; gives the Unix time."""
+    def incident(self, foundation: str, name: str = INCIDENT) -> float:
+        """Break a foundation: every Locket hangs, or another incident; gives the Unix time."""
         began = time.time()
-        send(f"{self._control}/foundations/{foundation}/incidents/{INCIDENT}", "POST", None)
+        send(f"{self._control}/foundations/{foundation}/incidents/{name}", "POST", None)
         return began
 
     def tell_alerts(self, alerts: Sequence[Mapping[str, str]]) -> None:

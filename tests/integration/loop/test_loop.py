@@ -18,7 +18,7 @@ from tests.support.loop import TRIGGER, Loop, eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(300)  # each wait has a deadline of its own
 
 SPEED: Final = 20.0
 GRACE: Final = 8.0
@@ -123,6 +123,16 @@ def test_nothing_is_lost_while_the_remediator_is_away_or_alertmanager_is_killed(
         paged(loop, killed, after=gone)
         mended(loop, killed)
         over(loop, killed)
+
+
+def test_where_a_person_must_decide_the_remediator_asks_and_the_chat_hears_of_it(tmp_path: Path) -> None:
+    with Loop(tmp_path, 1, speed=SPEED, grace=GRACE) as loop:
+        (name,) = loop.names
+        loop.incident(name, "crashing")  # its restart is `ask`, and the mode is `auto`
+        eventually(lambda: loop.phase(name) == "AwaitingApproval", "it waits for a person", seen=loop.monitoring.alerts)
+        awaiting = partial(loop.heard, name, "chat", "firing", "StagerRemediationAwaitingApproval")
+        eventually(awaiting, "the chat hears of it", seen=loop.receivers.heard)
+        assert loop.deleted(name) == []
 
 
 def test_two_alertmanagers_that_both_notify_are_one_remediation(tmp_path: Path) -> None:
