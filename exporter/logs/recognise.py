@@ -98,7 +98,15 @@ def recognise(line: bytes) -> Reading | None:
         truncated = outer.partial
     if reading is None or not (outer.wrapper or truncated):
         return reading  # a bare line: there is nothing to add
-    return replace(reading, pod=outer.pod, file=outer.file, wrapper=outer.wrapper, truncated=truncated)
+    # In place, as nobody else has it yet: `replace` costs a fifth of all this.
+    for name, value in (
+        ("pod", outer.pod),
+        ("file", outer.file),
+        ("wrapper", outer.wrapper),
+        ("truncated", truncated),
+    ):
+        object.__setattr__(reading, name, value)
+    return reading
 
 
 # --- documents -------------------------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ MARKERS: Final = (b"Request failed: ", b"stage.request", b"sync-failed", b"Compl
 _LETTERS: Final = frozenset(marker[0] for marker in MARKERS)
 
 # All patterns accept only what `unwrap` and `recognise` read in the same way (property tests compare them).
-_STAMP: Final = rb'\{"timestamp":(?:[1-9]\d*(?:\.\d+)?|"[0-9T:.Z+-]*"),'
+_STAMP: Final = rb'\{"timestamp":(?:[1-9][0-9]*+(?:\.[0-9]++)?|"[0-9T:.Z+-]*+"),'
 _BARE: Final = _STAMP + rb'"message":"Completed (\d{3}) vcap-request-id: '
-_KUBELET: Final = rb"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z "
+_KUBELET: Final = rb"dddd-dd-ddTdd:dd:dd(?:\.d{1,9}+)?Z ".replace(b"d", b"[0-9]")
 _TIME: Final = rb"(?:" + _KUBELET + rb"(?:std(?:out|err) F )?)?"
 _SYSLOG: Final = rb"(?:<\d{1,3}>1 [0-9T:.Z+-]{1,64} ([A-Za-z0-9][A-Za-z0-9._-]{0,252}) [A-Za-z0-9._-]{1,128} - - - )?"
 _SGR: Final = rb"(?:\x1b\[[0-9;]*m)*+"
@@ -36,7 +36,9 @@ _COMPLETED: Final = re.compile(_TIME + _SYSLOG + _SIDECAR + _BARE)
 
 # For a piece: each line with the newline before it. What is found of it is empty where it can't matter, the status of
 # a completed request, else the whole line. The sidecar's path has no quote, so `"message":"` is the line's first.
-_COLOURED: Final = rb"S\d\d\d\d/\d\d/\d\d \d\d:\d\d:\d\d, S/[A-Za-z0-9._/-]{1,499}S, ".replace(b"S", rb"\x1b\[[0-9;]*m")
+_COLOURED: Final = rb"Sdddd/dd/dd dd:dd:dd, S/[A-Za-z0-9._/-]{1,499}+S, ".replace(b"d", b"[0-9]").replace(
+    b"S", rb"\x1b\[[0-9;]*+m"
+)
 _REST: Final = (
     rb'"message":"(?:Completed (?=\d\d\d vcap-request-id: )|(?!' + b"|".join(map(re.escape, MARKERS)) + rb"))|)"
     rb"((?<=Completed )\d\d\d|(?<=\n)[^\n]{4,}|)"

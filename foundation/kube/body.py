@@ -1,8 +1,9 @@
 """The body of a long answer, read from its socket in large pieces.
 
 http.client and urllib3 hand out what lies in one TLS record at a time and copy it three times, which costs as much as
-everything else that is done with a log line. Here nothing is waited for once something has come, and all that has come
-by then is taken at once. Chunks' extensions and trailers are not looked at; a body in another encoding is not decoded.
+everything else that is done with a log line. Here all that has come is taken at once; and where piece follows piece, a
+few milliseconds are left for more to gather, as each piece wakes its reader up. Chunks' extensions and trailers are not
+looked at; a body in another encoding is not decoded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import select
+import time
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +19,16 @@ from urllib3.exceptions import ProtocolError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 PIECE: Final = 96 << 10
 """Bytes of a piece at most; from 128 KiB on, malloc would map and unmap memory for every piece."""
 SMALL: Final = 8 << 10
 """Bytes of the first pieces: most streams say little, and there are many of them."""
+BURST: Final = 0.02
+"""Seconds since the piece before within which a piece belongs to a burst."""
+GATHER: Final = 0.004
+"""Seconds that a burst is given to become a larger piece."""
 LONGEST_LINE: Final = 1 << 16
 """Bytes of a line of the framing; http.client's limit."""
 
@@ -96,7 +103,17 @@ class Chunks:
 class Body:
     """Reads one answer's body to its end. For one thread; the socket may be shut down by any."""
 
-    def __init__(self, sock: socket.socket, first: bytes, *, chunked: bool, length: int | None, silence: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        first: bytes,
+        *,
+        chunked: bool,
+        length: int | None,
+        silence: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
         """`first`: what was read already; `length`: None if the body goes on to the connection's end.
 
         `silence`: seconds without a byte that are waited for. The socket does not block from now on.
@@ -108,6 +125,10 @@ class Body:
         self._first = first
         self._failure: OSError | None = None
         self._over = False
+        self._clock = clock
+        self._sleep = sleep
+        self._came = -math.inf
+        """When the piece before came that was waited for."""
         self._buffer = bytearray(SMALL)
         sock.settimeout(0.0)
 
@@ -151,7 +172,10 @@ class Body:
             return bytes(view[:size])
 
     def _fill(self) -> int:
-        """Takes what has come, waiting only for the first byte; how much it was, and 0 at the connection's end."""
+        """Takes what has come, waiting for the first byte, and in a burst for a little more.
+
+        Returns how much it was: 0 at the connection's end.
+        """
         if self._first:
             size = min(len(self._first), len(self._buffer))
             self._buffer[:size] = self._first[:size]
@@ -166,6 +190,7 @@ class Body:
                     if size:
                         break
                     self._wait(select.POLLIN)
+                    self._gather()
                 except SSLWantWriteError:  # TLS has something to answer
                     self._wait(select.POLLOUT)
                 except OSError as problem:
@@ -174,6 +199,12 @@ class Body:
                     size += got
                     self._over = not got
         return size
+
+    def _gather(self) -> None:
+        now = self._clock()
+        if now - self._came < BURST:
+            self._sleep(GATHER)
+        self._came = now
 
     def _wait(self, what: int) -> None:
         poll = select.poll()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.kube.body import LONGEST_LINE, PIECE, SMALL, Body, BrokenBodyError, Chunks
+from foundation.kube.body import BURST, GATHER, LONGEST_LINE, PIECE, SMALL, Body, BrokenBodyError, Chunks
 from tests.support.scripted_api import ScriptedApi, until
 
 if TYPE_CHECKING:
@@ -127,6 +127,30 @@ def test_what_has_come_is_handed_on_at_once_and_in_large_pieces(pair: tuple[sock
     got = list(iter(body.read, b""))
     assert b"".join(got) == b"".join(data)
     assert SMALL < max(map(len, got)) <= PIECE
+
+
+def test_a_burst_is_given_a_moment_to_gather(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Only where a piece that was waited for follows closely on another."""
+    now, slept, to_come = 100.0, list[float](), list[bytes]()
+
+    class Fed(Body):
+        """Gets the next piece only once it waits for it."""
+
+        def _wait(self, what: int) -> None:
+            pair[1].sendall(to_come.pop(0))
+            super()._wait(what)
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        pair[1].sendall(b"more")
+
+    body = Fed(pair[0], b"", chunked=False, length=None, silence=5.0, clock=lambda: now, sleep=sleep)
+    to_come += [b"first", b"and ", b"late"]
+    assert (body.read(), slept) == (b"first", [])
+    now += BURST / 2
+    assert (body.read(), slept) == (b"and more", [GATHER])
+    now += BURST * 2
+    assert (body.read(), slept) == (b"late", [GATHER])
 
 
 def test_a_reset_is_told_after_what_came_before_it() -> None:
