@@ -33,6 +33,8 @@ class Server:
         self.name, self.url, self.log = name, url, log
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._from = 0
+        """Where in the log this start's lines begin."""
 
     @property
     def pid(self) -> int:
@@ -46,6 +48,7 @@ class Server:
         self._end()
         try:
             with self.log.open("ab") as log:
+                self._from = log.tell()
                 self._process = subprocess.Popen(
                     self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
@@ -67,16 +70,22 @@ class Server:
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200) and bool(self.pid)
+        except urllib.error.HTTPError as error:
+            error.close()
         except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
+            pass
+        return False
 
     def last_words(self) -> str:
-        """Give the last line that it wrote."""
+        """Give the last error that it wrote since its start, else its last line."""
         try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            with self.log.open("rb") as log:
+                log.seek(self._from)
+                lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1] if lines else "it said nothing"
+        errors = [line for line in lines if "level=error" in line]
+        return (errors or lines or ["it said nothing"])[-1]
 
     def stop(self) -> None:
         """End it: asked first, killed where it takes its time. Safe to repeat."""

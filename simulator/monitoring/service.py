@@ -120,9 +120,7 @@ class Monitoring:
             self._write()
             peers: list[str] = []
             for number in range(self._count):
-                cluster = f"127.0.0.1:{free_port()}" if self._count > 1 else ""
-                self.alertmanagers.append(self._begin(partial(self._alertmanager, number, cluster, tuple(peers))))
-                peers.append(cluster)
+                self.alertmanagers.append(self._begin(partial(self._alertmanager, number, peers)))
             self._write_prometheus()
             self.prometheus = self._begin(self._prometheus)
         except OSError as error:
@@ -189,8 +187,11 @@ class Monitoring:
             command.append(f"--web.local-assets={self._programs.assets}")
         return Server("Prometheus", command, f"http://{address}", self._folder / "prometheus.log")
 
-    def _alertmanager(self, number: int, cluster: str, peers: Sequence[str]) -> Server:
+    def _alertmanager(self, number: int, peers: list[str]) -> Server:
+        """Make the one of this number, which joins those before it; its own place in the cluster is then among them."""
         address = f"127.0.0.1:{free_port()}"
+        cluster = f"127.0.0.1:{free_port()}" if self._count > 1 else ""
+        del peers[number:]
         factor = self._speed.factor
         command = [
             str(self._programs.alertmanager),
@@ -210,6 +211,7 @@ class Monitoring:
                 f"--cluster.reconnect-interval={duration(max(0.5, 10 / factor))}",
                 *(f"--cluster.peer={peer}" for peer in peers),
             ]
+        peers.append(cluster)
         log = self._folder / f"alertmanager-{number}.log"
         return Server(f"Alertmanager {number}", command, f"http://{address}", log)
 
