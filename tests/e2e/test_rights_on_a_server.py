@@ -17,7 +17,7 @@ from foundation.kube.client import KubeClient
 from foundation.kube.errors import Conflict, Forbidden, NotFound
 from foundation.kube.paths import core_path, group_path, pods_path
 from remediator.cli import main
-from tests.support.api_server import kubeconfig
+from tests.support.api_server import account_kubeconfig
 from tests.support.helm import render, the
 from tests.support.mirrored import Mirror
 from tests.support.rbac import Right, rights, without
@@ -60,20 +60,8 @@ class Installed:
     def kubeconfig(self, account: str) -> Path:
         """With a token of the account, as its pod would have it."""
         name = the(self.manifests, "ServiceAccount", account)["metadata"]["name"]
-        body: Json = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
-        }
-        made = cast("Json", self._admin.create(core_path(self.namespace, "serviceaccounts", name, sub="token"), body))
-        whole = yaml.safe_load(self._server.kubeconfig.read_text())
-        cluster = whole["clusters"][0]["cluster"]
         file = self._folder / f"{account}.kubeconfig"
-        kubeconfig(file, cluster["server"], cluster.get("certificate-authority", ""), made["status"]["token"])
-        written = yaml.safe_load(file.read_text())
-        written["clusters"][0]["cluster"] = cluster
-        file.write_text(yaml.safe_dump(written))
-        return file
+        return account_kubeconfig(file, self._server.kubeconfig, self._admin, self.namespace, name)
 
     def put_role(self, role: Json) -> None:
         path = group_path(RBAC, "v1", self.namespace, "roles", role["metadata"]["name"])

@@ -22,9 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from foundation.kube.client import KubeClient
 from foundation.kube.errors import KubeError
+from foundation.kube.paths import core_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from foundation.kube.client import Json
 
 ASSETS, KUBECONFIG = "KUBEBUILDER_ASSETS", "E2E_KUBECONFIG"
 HOW = (
@@ -64,6 +67,23 @@ def kubeconfig(file: Path, server: str, ca: str, token: str, namespace: str = "d
     }
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     file.chmod(0o600)
+    return file
+
+
+def account_kubeconfig(file: Path, like: Path, admin: KubeClient, namespace: str, account: str) -> Path:
+    """A kubeconfig with a token of a ServiceAccount, for the same server as `like`'s first cluster."""
+    body: Json = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 3600},
+    }
+    made = admin.create(core_path(namespace, "serviceaccounts", account, sub="token"), body)
+    status = made["status"]
+    assert isinstance(status, dict)
+    kubeconfig(file, "", "", status["token"], namespace)
+    written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    written["clusters"][0]["cluster"] = yaml.safe_load(like.read_text(encoding="utf-8"))["clusters"][0]["cluster"]
+    file.write_text(yaml.safe_dump(written), encoding="utf-8")
     return file
 
 

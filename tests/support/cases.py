@@ -32,6 +32,10 @@ def _web(component: str, **more: object) -> Json:
     return {component: {"web": {"tls": {"enabled": True, "secret": f"{component}-tls", **more}}}}
 
 
+_CLIENT_TLS = {
+    "cert": {"secret": {"name": "prometheus-tls", "key": "tls.crt"}},
+    "keySecret": {"name": "prometheus-tls", "key": "tls.key"},
+}
 _SECRET = {"foundation": {"bbs": {"certificate": {"secret": "secrets-2.17.1-1"}}}}
 CASES = (
     Case("defaults", golden=True),
@@ -68,7 +72,10 @@ CASES = (
                     "people": [{"name": "alice", "scopes": ["view", "operate"], "tokenSha256": ["0" * 64]}]
                 },
             },
-            "monitoring": {"labels": {"release": "kube-prometheus-stack"}},
+            "monitoring": {
+                "labels": {"release": "kube-prometheus-stack"},
+                "serviceMonitor": {"tlsConfig": _CLIENT_TLS},
+            },
         },
         golden=True,
     ),
@@ -92,7 +99,13 @@ CASES = (
         },
     ),
     Case("exporter-tls", values=_web("exporter")),
-    Case("remediator-mtls", values=_web("remediator", clientAuthType="RequireAndVerifyClientCert")),
+    Case(
+        "remediator-mtls",
+        values={
+            **_web("remediator", clientAuthType="RequireAndVerifyClientCert"),
+            "monitoring": {"serviceMonitor": {"tlsConfig": _CLIENT_TLS}},
+        },
+    ),
     Case(
         "overridden-layout",
         values={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -59,7 +60,7 @@ def values_arguments(presets: Sequence[str | Path], values: Mapping[str, object]
     """The command-line arguments for presets (by name) and values."""
     given: list[str] = []
     for preset in presets:
-        file = preset if isinstance(preset, Path) else CHART / "presets" / f"{preset}.yaml"
+        file = Path(preset) if "/" in str(preset) else CHART / "presets" / f"{preset}.yaml"
         given += ["--values", str(file)]
     if values:
         written = folder / "values.json"
@@ -76,18 +77,25 @@ def render(
     kube: str = NEWEST,
     apis: Sequence[str] = OPERATOR,
     chart: Path = CHART,
-    upgrade: bool = False,
+    fresh: bool = False,
 ) -> list[Json]:
-    """Every manifest of the chart, hooks included. Raises HelmFailed."""
+    """Every manifest of the chart, hooks included. Raises HelmFailed.
+
+    The same is rendered once in a process, unless it is to be `fresh`: what is drawn by chance then stays the same.
+    """
+    given = ["--namespace", namespace, "--kube-version", kube, "--include-crds"]
+    for api in apis:
+        given += ["--api-versions", api]
+    made = _rendered.__wrapped__ if fresh else _rendered
+    files = tuple(str(one) for one in presets)
+    return copy.deepcopy(made(release, str(chart), files, json.dumps(values), tuple(given)))
+
+
+@cache
+def _rendered(release: str, chart: str, presets: tuple[str, ...], values: str, given: tuple[str, ...]) -> list[Json]:
     with tempfile.TemporaryDirectory() as folder:
-        given = values_arguments(presets, values, Path(folder))
-        for api in apis:
-            given += ["--api-versions", api]
-        if upgrade:
-            given.append("--is-upgrade")
-        out = helm(
-            "template", release, str(chart), "--namespace", namespace, "--kube-version", kube, "--include-crds", *given
-        )
+        more = values_arguments(presets, json.loads(values), Path(folder))
+        out = helm("template", release, chart, *given, *more)
     return [found for found in yaml.load_all(out, Loader=yaml.CSafeLoader) if found]
 
 
