@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -9,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 
 class Refused(click.ClickException):
@@ -22,7 +26,7 @@ class Refused(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose usage errors are one line and not a page."""
+    """A group whose usage errors are one line and not a page; in a container SIGTERM ends its commands at any time."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
@@ -33,8 +37,16 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """As click's, with the errors as Refused."""
+        if os.getpid() == 1:
+            # The kernel drops what PID 1 did not ask for: until gunicorn asks, and in commands that never do, a
+            # container would be killed at the end of its grace instead.
+            signal.signal(signal.SIGTERM, _end)
         with _one_line(self.name or ""):
             return super().invoke(ctx)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ import selectors
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from enum import Enum
@@ -155,8 +154,14 @@ def serve(
     host, port = listener.getsockname()[:2]
     scheme = "https" if web_config is not None and web_config.tls is not None else "http"
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on %s://%s:%d", scheme, shown, port, extra={"address": host, "port": port})
-    _Arbiter(_Application(web_config, make, name, stopping), listener).run()
+
+    def announced() -> Running:
+        """Said only once there is something to answer: whoever reads it may ask at once."""
+        running = make()
+        log.info("listening on %s://%s:%d", scheme, shown, port, extra={"address": host, "port": port})
+        return running
+
+    _Arbiter(_Application(web_config, announced, name, stopping), listener).run()
     raise SystemExit(0)
 
 
@@ -224,11 +229,13 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 def _scratch() -> str | None:
-    """Where the worker's heartbeat file lives: memory, so that a slow disk is not taken for a dead worker."""
-    for directory in ("/dev/shm", tempfile.gettempdir()):  # noqa: S108  gunicorn makes the file safely
-        if os.access(directory, os.W_OK):
-            return directory
-    return None
+    """Where the worker's heartbeat file lives: memory, so that a slow disk is not taken for a dead worker.
+
+    None, gunicorn's word for the usual temporary directory, where there is no such memory. That directory is not looked
+    for otherwise: in a container with a read-only file system there may be none.
+    """
+    memory = "/dev/shm"  # noqa: S108  gunicorn makes the file safely
+    return memory if os.access(memory, os.W_OK) else None
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

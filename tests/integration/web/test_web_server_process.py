@@ -83,9 +83,13 @@ def test_a_dead_worker_is_replaced() -> None:
         until(lambda: value(port, "made_pid") != worker, "another worker answers")
 
 
-def test_an_exporter_that_cannot_start_ends_the_process() -> None:
-    with server("", "0", "no such kubeconfig") as started:
-        assert started.process.wait(10) == 3
+def test_an_exporter_that_cannot_start_ends_the_process_and_never_said_that_it_listens() -> None:
+    started = ServerProcess("", "0", "no such kubeconfig")
+    try:
+        assert started.process.wait(20) == 3
+    finally:
+        started.close()
+    assert not [line for line in started.lines if "port" in line]
     assert any("no such kubeconfig" in str(line.get("error")) for line in started.lines)
     assert not [line for line in started.lines if "not_json" in line]
 
