@@ -13,6 +13,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+if Path(sys.argv[0]).name == "stager-demo":
+    # Until `main` takes it, Ctrl-C ends this program without a word; what follows takes half a second to load.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import click
 
 try:
