@@ -8,6 +8,7 @@ watch. Both feed one History, one at a time.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from foundation.probes.resolving import Resolver
 
 logger = logging.getLogger(__name__)
+
+_NUMBERS = re.compile(r"\d+")
+"""Seconds that pass make no new problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Lookout:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._newest: Sight | None = None
+        self._told: dict[str, tuple[str, int]] = {}
         self._thread = threading.Thread(target=self._watch, name=f"lookout-{config.name}", daemon=True)
 
     def start(self) -> None:
@@ -176,12 +181,27 @@ class Lookout:
         # A failure from before the recovery must not be held against it.
         return found if found[0] is Witness.OK else self._tools.from_api_pod(ready, layout, *place, anew=True)
 
+    def _tell(self, look: Look) -> None:
+        """Log what cannot be read, once: a missing right would else only show as a verdict that waits.
+
+        In two looks in a row, as a start and a watch that is opened anew are no problems.
+        """
+        lasting: dict[str, tuple[str, int]] = {}
+        for name, problem in look.problems.items():
+            text = _NUMBERS.sub("", problem)
+            before, times = self._told.get(name, ("", 0))
+            lasting[name] = (text, times + 1 if text == before else 1)
+            if lasting[name][1] == 2:
+                logger.warning("%s: %s", name, problem, extra={"foundation": self.config.name})
+        self._told = lasting
+
     def _watch(self) -> None:
         while not self._stop.is_set():
             with self._lock:
                 began = self._boot()
                 try:
                     self._newest = Sight(self._observer.look(), began)
+                    self._tell(self._newest.look)
                 except Exception:  # a fault of ours must not end the watch
                     logger.exception("a look failed", extra={"foundation": self.config.name})
             self._stop.wait(self.interval)
