@@ -189,7 +189,6 @@ def read_ruby_error(text: str) -> RubyError:
     """The first error of an inspected Ruby hash that may be cut anywhere (v2_error_hasher.rb, v3_error_hasher.rb)."""
     found: dict[str, str | int] = {}
     api: str | None = None
-    position = 0
     if not text.startswith("{"):
         return RubyError()
     position = 1

@@ -32,7 +32,7 @@ _KUBECTL: Final = re.compile(rb"\[pod/([^/\]\s]{1,253})/[^\]\s]{1,253}\] ")
 _TIMESTAMP: Final = re.compile(
     rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:(?:stdout|stderr) ([FP])\S{0,64} )?"
 )
-_DOCKER: Final = re.compile(rb'\{"log":"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)(")?', re.DOTALL)
+_DOCKER: Final = re.compile(rb'\{"log":"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)(")?')
 
 
 @dataclass(frozen=True, slots=True)
