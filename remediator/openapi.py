@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from remediator.payload import MOST_ALERTS, MOST_TRUNCATED
 from remediator.words import Mode, Outcome, Phase, Reason
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 _TEXT: Json = {"type": "string"}
 _MAYBE: Json = {"type": ["string", "null"]}
 _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
+_FOR: Json = {
+    **_MAYBE,
+    "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$",
+    "maxLength": 40,
+    "description": "Such as 30m or 2h: more than nothing, 366d at the most; left out: until resumed.",
+}
 _NAME: Json = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
 _FOUNDATION: Json = {"name": "foundation", "in": "query", "schema": _TEXT, "description": "Only this one's."}
 _WHY: Mapping[int, str] = {
@@ -65,8 +72,8 @@ def document() -> Json:
                 "get": _operation(
                     "getRemediation", "view", "One Remediation.", named, (404,),
                     parameters=[{
-                        "name": "evidence", "in": "query", "schema": {"enum": ["0", "1"]},
-                        "description": "1: with the evidence document; null where none is kept.",
+                        "name": "evidence", "in": "query", "schema": _TEXT,
+                        "description": "1: with the evidence document, null where none is kept; else without.",
                     }],
                 ),
             },
@@ -169,8 +176,8 @@ def _schemas() -> Json:
         "Notification": _object(
             ["version", "alerts"],
             version={"const": "4"},
-            alerts=_list(_ref("Alert")),
-            truncatedAlerts={"type": "integer", "minimum": 0},
+            alerts={**_list(_ref("Alert")), "maxItems": MOST_ALERTS},
+            truncatedAlerts={"type": "integer", "minimum": 0, "maximum": MOST_TRUNCATED},
             groupKey=_TEXT,
             receiver=_TEXT,
         ),
@@ -179,7 +186,7 @@ def _schemas() -> Json:
             status={"enum": ["firing", "resolved"]},
             labels={"type": "object", "additionalProperties": _TEXT},
             startsAt={"type": "string", "format": "date-time"},
-            fingerprint=_TEXT,
+            fingerprint={**_TEXT, "maxLength": 1000},
         ),
         "Answers": _object(
             ["alerts"],
@@ -225,7 +232,7 @@ def _schemas() -> Json:
             closed=True,
             foundation={**_MAYBE, "description": "Left out: all."},
             reason={**_TEXT, "minLength": 1, "maxLength": 1000},
-            **{"for": {**_MAYBE, "description": "Such as 30m or 2h; left out: until resumed."}},
+            **{"for": _FOR},
         ),
         "Paused": _object(["paused"], paused=_list(_object(["foundation", "until"], foundation=_TEXT, until=_TIME))),
         "Resume": _object([], closed=True, foundation={**_MAYBE, "description": "Left out: all."}),
