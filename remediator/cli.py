@@ -262,9 +262,10 @@ def _evidence(found: Mapping[str, object], *, observation: bool) -> str:
 
 
 @main.command()
+@_FOUNDATION
 @_JSON
 @_over_http
-def status(client: Client, json_output: bool) -> None:
+def status(client: Client, foundation: str | None, json_output: bool) -> None:
     """What is in force, for each foundation.
 
     The verdict, modes, limits left, breaker, pause, refusals. Exit 1 where a breaker is open, or the state could not
@@ -272,7 +273,7 @@ def status(client: Client, json_output: bool) -> None:
     """
     from remediator.status_text import as_text, is_wrong
 
-    found = client.status()
+    found = client.status(foundation)
     if json_output:
         click.echo(json.dumps({"foundations": found}, indent=1))
     else:

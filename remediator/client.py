@@ -141,9 +141,16 @@ class Client:
         found = self.post("/api/v1/resume", {} if foundation is None else {"foundation": foundation}).get("resumed")
         return [str(name) for name in found] if isinstance(found, list) else []
 
-    def status(self) -> list[Json]:
-        """What is in force, per foundation."""
-        return _objects(self.get("/api/v1/status"), "foundations")
+    def status(self, foundation: str | None = None) -> list[Json]:
+        """What is in force, per foundation; of one that is not there a Refusal tells which are."""
+        found = _objects(self.get("/api/v1/status"), "foundations")
+        if foundation is None:
+            return found
+        chosen = [one for one in found if one.get("foundation") == foundation]
+        if not chosen:
+            names = ", ".join(str(one.get("foundation")) for one in found) or "none"
+            raise Refusal(404, f"there is no foundation {foundation[:100]!r} (there are {names})")
+        return chosen
 
     # --- requests -------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,12 @@ would be one more thing that can be wrong; `wake` makes it look at once.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from foundation.kube.errors import Conflict, KubeError, NotFound
+from foundation.kube.errors import Conflict, Forbidden, KubeError, NotFound
 from remediator import ledger as ledgers
 from remediator.admission import Refused, admit
 from remediator.claim import Claim
@@ -66,6 +65,7 @@ class Executor:
         self._beat: tuple[str, int, int, str] | None = None
         self._beat_seen = 0.0
         self._problem = ""
+        self._unpruned = ""
         self._newest: Reading | None = None
         self._claim_held: Claim | None = None
 
@@ -127,7 +127,7 @@ class Executor:
         began = self._site.boot()
         reading = store.read()
         self.note(reading)
-        self._repair(objects, reading.ledger)
+        self._repair(objects, reading.ledger, reading.instant)
         run, pending = reading.ledger.run, reading.ledger.pending
         if run is not None:
             if self._abandoned(reading.ledger, began) and run.playbook in PLAYBOOKS:
@@ -221,6 +221,8 @@ class Executor:
         elif state == "rejected":
             self._close(store, pending, Phase.CANCELLED, f"rejected by {by}")
         elif refused := admit(reading.ledger, config.policy, reading.instant):
+            if refused.reason is Reason.CLOCK:
+                pending = self._known(store, pending, found)
             self._refuse(store, pending, refused)
         elif not approved and self._needs_approval(pending, config):
             self._await(store, pending, found, reading)
@@ -242,6 +244,21 @@ class Executor:
         if found.deleting or (pending.uid is not None and found.uid != pending.uid):
             return None
         return found
+
+    @staticmethod
+    def _known(store: LedgerStore, pending: Pending, found: Remediation) -> Pending:
+        """The entry with its object's UID, so that the object's deletion is seen for what it is while the entry waits.
+
+        Before that nobody can tell an object that was deleted from one that could not be made, and it is made (again):
+        what was accepted must not get lost. That is until an executor's first turn, well under a second.
+        """
+        if pending.uid is not None:
+            return pending
+        entry = pending.model_copy(update={"uid": found.uid})
+        store.swap(
+            lambda ledger, _: ledger if ledger.pending == entry else _same(ledger, pending).changed(pending=entry)
+        )
+        return entry
 
     def _forget_approval(self, found: Remediation) -> None:
         if found.approval:
@@ -343,7 +360,7 @@ class Executor:
         """Into the empty queue: what a person made by hand, else what was refused for a time that is over."""
         for found in objects.values():
             if self._is_by_hand(found, reading.ledger):
-                self._adopt(store, found)
+                self._adopt(store, found, reading.instant)
                 return
         wanted = reading.ledger.wanted
         if wanted is not None and wanted.foundation == self._site.name:
@@ -357,12 +374,11 @@ class Executor:
         ours = _was_queued(found, ledger, self._site.ledger.name)
         return mine and not ours and found.phase in ("", Phase.PENDING) and found.name not in known
 
-    def _adopt(self, store: LedgerStore, found: Remediation) -> None:
+    def _adopt(self, store: LedgerStore, found: Remediation, seen: Instant) -> None:
         """A Remediation that no intake made gets the full admission, like any other."""
         configured = self._site.playbook(found.playbook)
         if configured is None:
-            message = f"there is no playbook {found.playbook!r} here"
-            copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": message})
+            self._turn_away(found, f"there is no playbook {found.playbook[:100]!r} here", seen)
             return
         config, _ = configured
         self._forget_approval(found)
@@ -388,7 +404,7 @@ class Executor:
             refused = no.refused
             if refused.reason is Reason.CLOCK:
                 raise _NotNow(refused.text) from None
-            store.swap(
+            told = store.swap(
                 lambda ledger, instant: ledgers.refuse(
                     ledger.changed(next_n=max(ledger.next_n, found.number + 1)),
                     refused.reason,
@@ -397,11 +413,17 @@ class Executor:
                     now=instant.server,
                 )
             )
-            copy_status(self._site, found.name, {"phase": str(Phase.CANCELLED), "message": refused.text})
+            self._turn_away(found, refused.text, told.instant)
             self._site.trail.audit("refused", refused.text, remediation=found.name, reason=str(refused.reason))
             return
         self._site.trail.audit("adopted", "a Remediation made by hand", remediation=found.name)
+        self._site.trail.event(remediation_reference(found.name, found.uid), "Accepted", "made by hand")
         self._site.wake.set()
+
+    def _turn_away(self, found: Remediation, message: str, now: Instant) -> None:
+        """End what was made by hand and never queued; nobody else keeps its story."""
+        if copy_status(self._site, found.name, _cancelled(message, now)):
+            self._site.trail.event(remediation_reference(found.name, found.uid), str(Phase.CANCELLED), message)
 
     def _retry(self, store: LedgerStore, wanted: Wanted, reading: Reading) -> None:
         configured = self._site.playbook(wanted.playbook)
@@ -431,7 +453,7 @@ class Executor:
 
     # --- copies ---------------------------------------------------------------------------------------------------
 
-    def _repair(self, objects: dict[str, Remediation], ledger: Ledger) -> None:
+    def _repair(self, objects: dict[str, Remediation], ledger: Ledger, seen: Instant) -> None:
         """Bring copies in line with the ledger where a crash or a hand left them behind."""
         last = ledger.last
         found = objects.get(last.request.name) if last else None
@@ -444,8 +466,7 @@ class Executor:
             late = found.phase in ("", Phase.PENDING) and _was_queued(found, ledger, self._site.ledger.name)
             if late or found.phase in (Phase.RUNNING, Phase.AWAITING_APPROVAL):
                 message = "the ledger does not know of this run: closed without knowing how it ended"
-                ended: Json = {"phase": str(Phase.CANCELLED), "message": message, "step": "", "holder": ""}
-                copy_status(self._site, found.name, ended, found.version)
+                copy_status(self._site, found.name, _cancelled(message, seen), found.version)
         entry = ledger.pending
         found = objects.get(entry.name) if entry else None
         if entry is None or found is None or found.phase == Phase.EXPIRED:
@@ -463,8 +484,22 @@ class Executor:
         ]
         ended.sort(key=lambda found: (str(found.metadata.get("creationTimestamp", "")), found.number))
         for found in _beyond(ended, self._site.section.keep):
-            with contextlib.suppress(NotFound, Conflict):  # another replica was first
+            try:
                 self._site.remediations.delete(found)
+            except (NotFound, Conflict):  # another replica was first
+                continue
+            except Forbidden as error:
+                # Too many stay, which keeps no notification from being stored: no reason to count as unready.
+                if str(error) != self._unpruned:
+                    logger.warning("an ended Remediation stays: %s", error, extra={"foundation": self._site.name})
+                self._unpruned = str(error)
+                return
+
+
+def _cancelled(message: str, now: Instant) -> Json:
+    """The status of what ends without the ledger having a story of it."""
+    phase, finished = str(Phase.CANCELLED), iso(now.server)
+    return {"phase": phase, "message": message, "step": "", "holder": "", "finished": finished}
 
 
 def _was_queued(found: Remediation, ledger: Ledger, target: str) -> bool:

@@ -637,7 +637,8 @@ class Runner:
             if (problem := self._fence()) and problem not in ending.message:
                 ending = _Ending(Phase.FAILED, f"{ending.message}; {problem}")
         acted = bool(self.run.intents)
-        if acted and not self._verdict_after and self._sight is not None:
+        if not self._verdict_after and self._sight is not None:
+            # Of a run that was declined too: it is the reason.
             self._verdict_after = str(self._sight.look.diagnosis.verdict)
 
         def change(ledger: Ledger, now: Instant) -> Ledger:

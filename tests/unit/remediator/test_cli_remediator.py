@@ -119,6 +119,9 @@ def test_status_says_what_is_in_force_and_exits_1_where_a_person_is_needed(
     fine = run("status")
     assert fine.exit_code == 0
     assert fine.stdout.startswith("prod (namespace cf, layout cfee-2): Ready\n")
+    assert run("status", "--foundation", "prod").stdout == fine.stdout
+    other = run("status", "--foundation", "test")
+    assert (other.exit_code, other.stderr) == (1, "refused (404): there is no foundation 'test' (there are prod)\n")
     assert "restart-diego-api: mode auto, at most 5 pods" in fine.stdout
     assert "runs left: 2 of 2 per 1h, 4 of 4 per 24h; cooldown 10m" in " ".join(fine.stdout.split())
     assert "locked_out, restart yes" in fine.stdout

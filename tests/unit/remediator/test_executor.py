@@ -53,6 +53,12 @@ def approve(found: Replica, by: str = "olga") -> None:
     operations.approve(found.site, NAME, by, found.ward.remediation().version)
 
 
+def events(ward: Ward, name: str) -> list[tuple[object, object]]:
+    """Reason and message of those about one Remediation."""
+    told = [asked.body for asked in ward.asked("create", "events")]
+    return [(body["reason"], body["message"]) for body in told if body["involvedObject"]["name"] == name]
+
+
 def breaker(ward: Ward) -> None:
     ward.put_ledger(breaker=Breaker(since=now(ward), why="it failed", remediation="prod.x.9"))
 
@@ -524,6 +530,17 @@ class TestSeveral:
         assert ward.ledger.pending is not None
         assert asking.until_closed()[0] == "Succeeded"
 
+    def test_nor_does_it_make_again_what_was_deleted_by_hand(self, ward: Ward) -> None:
+        wrong = replica(ward, skew=3600.0)
+        right = replica(ward, "two")
+        right.notify()
+        wrong.turn()
+        ward.remove_remediation(NAME)
+        wrong.turn()
+        assert ward.objects() == {}
+        assert right.until_closed() == ("Cancelled", "the Remediation was deleted by hand")
+        assert ward.deletions(status=None) == []
+
     def test_nor_does_an_answer_without_a_date_close_anything(self, ward: Ward, one: Replica) -> None:
         one.notify()
         one.client.dates = False
@@ -544,6 +561,7 @@ class TestByHand:
         assert ward.ledger.next_n == 8
         one.turn(3)
         assert len(ward.ledger.starts) == 1, "it is not taken twice"
+        assert events(ward, "prod.by-hand.7")[0] == ("Accepted", "made by hand")
 
     @pytest.mark.parametrize("mode", ["approval", "never-heard-of-it"])
     def test_a_stricter_mode_is_obeyed(self, ward: Ward, one: Replica, mode: str) -> None:
@@ -566,9 +584,11 @@ class TestByHand:
         assert found.phase == "Cancelled"
         assert found.status["message"] == "not before somebody acknowledges: it failed"
         assert ward.ledger.refusals[-1].reason is Reason.BREAKER
+        assert found.status["finished"]
         assert ward.ledger.next_n == 8, "its name is used up"
         one.turn(2)
         assert ward.ledger.refusals[-1].count == 1
+        assert events(ward, "prod.by-hand.7") == [("Cancelled", "not before somebody acknowledges: it failed")]
 
     def test_not_judged_by_a_wrong_clock(self, ward: Ward) -> None:
         wrong = replica(ward, skew=-3600.0)
@@ -581,6 +601,8 @@ class TestByHand:
         one.turn(2)
         found = ward.objects()["prod.by-hand.1"]
         assert (found.phase, found.status["message"]) == ("Cancelled", "there is no playbook 'rm-rf' here")
+        assert found.status["finished"]
+        assert events(ward, "prod.by-hand.1") == [("Cancelled", "there is no playbook 'rm-rf' here")]
 
     def test_of_another_foundation(self, ward: Ward, one: Replica) -> None:
         ward.make_remediation("test.by-hand.1", foundation="test")
@@ -732,6 +754,22 @@ class TestHistory:
         one.turn()
         assert sorted(ward.objects()) == [f"prod.{PLAYBOOK}.4", f"prod.{PLAYBOOK}.5"]
         assert one.notify().reason == "limit"
+
+    def test_one_that_may_not_be_pruned_stays_and_is_told_once(
+        self, ward: Ward, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker = replica(ward, keep=1)
+        for number in (1, 2):
+            ward.make_remediation(f"demo.{PLAYBOOK}.{number}")
+            ward.edit_remediation(f"demo.{PLAYBOOK}.{number}", "status", status={"phase": "Succeeded"})
+        ward.on("delete", "remediations", status=403, times=-1)
+        worker.turn(3)
+        assert len(ward.objects()) == 2
+        assert worker.executor.problem == ""
+        assert [one.getMessage() for one in caplog.records if "an ended Remediation stays" in one.getMessage()] == [
+            f"an ended Remediation stays: cannot delete remediations demo.{PLAYBOOK}.1 in namespace cf: "
+            "403 Forbidden: so the test wants it"
+        ]
 
     def test_another_that_pruned_first_is_no_problem(self, ward: Ward) -> None:
         one = replica(ward, keep=1)

@@ -218,6 +218,12 @@ class TestConfirm:
         assert message.startswith("database_down: ")
         assert ward.looks == 2
         assert ward.ledger.wanted is None
+        status = ward.remediation().status
+        assert (status["verdictBefore"], status["verdictAfter"]) == ("", "database_down")
+        assert isinstance(status["steps"], list)
+        assert [(step["name"], step["result"], step["detail"]) for step in status["steps"]] == [
+            ("confirm", "wouldnothelp", message)
+        ]
 
     def test_a_no_seen_once_is_looked_at_again(self, ward: Ward, one: Replica) -> None:
         ward.signals["database"] = Database.DOWN
