@@ -204,7 +204,8 @@ def test_dry_run_then_approval_then_auto_then_away(
             release.put("upgrade", "auto")
             hand = Hand(release, start(pod_of(release.manifests, "remediator")))
             before = mirror.pods()
-            cluster.start_incident("locket_hung")
+            # Another failure than before: the same one again within the hour would be a restart that does not hold.
+            cluster.start_incident("hung")
             verdict('diego_verdict_restart=restart="yes"')
             found = hand.until(hand.notify(), "Succeeded", "Failed", "WouldNotHelp")
             assert found["status"]["phase"] == "Succeeded", found["status"]["message"]
@@ -216,6 +217,7 @@ def test_dry_run_then_approval_then_auto_then_away(
     made = [*release.manifests]
     release.run("uninstall", RELEASE)
     left = eventually(lambda: _left_alone(admin, made), "only what is kept is left")
+    assert left is not None
     assert [one["kind"] for one in left] == ["CustomResourceDefinition"]
     history = group_path(GROUP, VERSION, release.namespace, PLURAL)
     names = [cast("Json", one)["metadata"]["name"] for one in admin.list_all(history)[0]]
