@@ -309,7 +309,9 @@ class Contained:
 
     def url(self) -> str:
         def found() -> str:
-            return next((match[0] for line in self.log() if (match := re.search(r"http://127[\d.:]+", line))), "")
+            return next(
+                (match[1] for line in self.log() if (match := re.search(r"listening on (http:[\d./:]+)", line))), ""
+            )
 
         return until(found, "it tells where it listens", self)
 
