@@ -1,8 +1,8 @@
 """What is rendered, word for word, so that a change is seen in review, and what an upgrade from a release changes.
 
-`UPDATE_GOLDEN=1 make test ARGS=tests/chart/test_chart_golden.py` writes golden/ anew; look at the difference. The files of
-a release in released/ are written once, when it is released, and never again: they are what an upgrade starts from. 0.1.0
-is the first, so until the next version they are what golden/ is, and the comparison only shows that nothing differs.
+`UPDATE_GOLDEN=1 make test ARGS=tests/chart/test_chart_golden.py` writes golden/ anew; look at the difference. The files
+of a release in released/ are written once, when it is released, and never again: they are what an upgrade starts from.
+0.1.0 is the first, so until the next version they are what golden/ is, and the comparison shows that nothing differs.
 """
 
 from __future__ import annotations
