@@ -172,6 +172,35 @@ def _resolved() -> None:
     _put(Intake, "_resolve", resolve)
 
 
+def _unread() -> None:
+    """Pods that cannot be read are taken to be as they were."""
+    from foundation.cluster import ListedCluster
+
+    real = ListedCluster.refresh
+
+    def refresh(self: ListedCluster) -> None:
+        real(self)
+        if self._problem:
+            self._read, self._problem = self._monotonic(), ""
+
+    _put(ListedCluster, "refresh", refresh)
+
+
+def _unreadable() -> None:
+    """A ledger that cannot be understood is taken for a new one."""
+    from remediator import ledger as ledgers
+
+    real = ledgers.parse
+
+    def parse(text: str) -> ledgers.Ledger:
+        try:
+            return real(text)
+        except ledgers.LedgerUnreadable:
+            return ledgers.Ledger(next_n=1000)
+
+    _put(ledgers, "parse", parse)
+
+
 BROKEN: dict[str, Callable[[], None]] = {
     "fence": _fence,
     "fresh": _fresh,
@@ -186,4 +215,6 @@ BROKEN: dict[str, Callable[[], None]] = {
     "stored": _stored,
     "take-over": _take_over,
     "resolved": _resolved,
+    "unread": _unread,
+    "unreadable": _unreadable,
 }

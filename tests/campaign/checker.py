@@ -228,7 +228,10 @@ def _confirmed(case: Case, history: History) -> Iterator[str]:
         if not own:
             yield f"4: {entry['name']} was deleted by {who}, which had not announced it"
             continue
-        lists = [other for other in mine if other["resource"] == "pods" and other["verb"] == "list"]
+        # What was refused was not read: only an answered list is a look.
+        lists = [
+            other for other in mine if (other["resource"], other["verb"], other["status"]) == ("pods", "list", 200)
+        ]
         looked = [other for other in lists if other["number"] < own[-1].number]
         if not looked:
             yield f"4: {entry['name']} was deleted by {who}, which had not looked at the pods"

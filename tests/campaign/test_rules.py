@@ -6,6 +6,7 @@ scenario that passes either way would show nothing.
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -240,8 +241,6 @@ def paused_before_the_claim(stage: Stage) -> None:
     stage.cluster.api("PATCH", path, approval, "application/merge-patch+json")
     where = f"/api/v1/namespaces/{stage.cluster.namespace}/configmaps/{found}"
     _, stored = stage.cluster.api("GET", where)
-    import json
-
     ledger = json.loads(stored["data"]["ledger"])
     ledger["pause"] = {"by": "ann", "why": "a migration", "since": "2026-01-01T00:00:00Z"}
     stored["data"]["ledger"] = json.dumps(ledger)
@@ -452,6 +451,68 @@ class TestAResolvedAlert:
         stage = stages("resolved")
         self.play(stage)
         assert any("8: " in violation for violation in stage.violations())
+
+
+def blind_before_the_deletion(stage: Stage) -> None:
+    """Two looks agreed; then the pods cannot be read, and saving the evidence takes longer than a look lasts."""
+    stage.break_it()
+    stage.alerts.send(stage.replicas[0])
+    stage.until_step("evidence")
+    rules = [
+        {"verb": "list", "resource": "pods", "status": 403},
+        {"verb": "create", "resource": "configmaps", "delay": 3.4, "times": 1},
+    ]
+    stage.cluster.faults(rules=rules)
+    stage.until_step("delete")
+    time.sleep(4)
+
+
+class TestWhatCannotBeRead:
+    """Guarantee 7: it counts as no, whatever was seen before."""
+
+    def test_pods_with(self, stages: Callable[..., Stage]) -> None:
+        stage = stages()
+        blind_before_the_deletion(stage)
+        assert deleted(stage.case()) == []
+        stage.cluster.faults(rules=[])
+        stage.until_closed()
+        assert stage.violations() == []
+        assert len(deleted(stage.case())) == 2, "it was a restart that helps all the time"
+
+    def test_pods_without(self, stages: Callable[..., Stage]) -> None:
+        stage = stages("unread")
+        blind_before_the_deletion(stage)
+        assert deleted(stage.case()) != []
+        assert any("after the look that it rests on" in violation for violation in stage.violations())
+
+
+def not_understood(stage: Stage) -> None:
+    """A run; then the ledger is one of a newer version, and the same incident comes again."""
+    again_within_the_cooldown(stage)
+    where = f"/api/v1/namespaces/{stage.cluster.namespace}/configmaps/{stage.cluster.ledger()[0]}"
+    _, stored = stage.cluster.api("GET", where)
+    stored["data"]["ledger"] = json.dumps(json.loads(stored["data"]["ledger"]) | {"version": 2})
+    assert stage.cluster.api("PUT", where, stored)[0] == 200
+    stage.break_it()
+    stage.alerts.send(stage.replicas[0])
+    time.sleep(8)
+
+
+class TestALedgerThatIsNotUnderstood:
+    """Guarantee 7: no state, no action, and the sender is told to come again."""
+
+    def test_with(self, stages: Callable[..., Stage]) -> None:
+        stage = stages()
+        not_understood(stage)
+        assert stage.alerts.told[-1].status == 503
+        assert len(deleted(stage.case())) == 2, "those of the first run"
+        assert stage.violations() == []
+
+    def test_without(self, stages: Callable[..., Stage]) -> None:
+        stage = stages("unreadable")
+        not_understood(stage)
+        assert stage.alerts.told[-1].status == 200
+        assert any("the cooldown is" in violation for violation in stage.violations())
 
 
 class TestStopping:
