@@ -14,12 +14,13 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Flask, Response, jsonify, render_template, request, url_for
+from flask import Blueprint, Flask, Response, jsonify, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from exporter.web import words
 from exporter.web.front import BROKEN, HEADERS, TEXT, Front, no_such_foundation
 from exporter.web.scrape import Scrape
+from foundation.serving import house
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,6 +74,7 @@ def create_app(provider: Provider, registry: CollectorRegistry, clock: Callable[
         label_disagrees=words.label_disagrees,
         refresh=REFRESH_SECONDS,
     )
+    app.register_blueprint(Blueprint(house.NAME, house.__name__, static_folder="static", static_url_path="/house"))
     _pages(app, provider, clock)
     _for_operation(app, provider)
     _edges(app)
@@ -134,7 +136,7 @@ def _edges(app: Flask) -> None:
     def secure(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers[name] = value
-        if request.endpoint != "static":
+        if request.endpoint not in house.STATIC:
             response.headers["Cache-Control"] = "no-store"
         return response
 

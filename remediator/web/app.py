@@ -15,12 +15,13 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from gunicorn.http.errors import ParseException
 from prometheus_client.exposition import choose_encoder
 from werkzeug.exceptions import HTTPException
 
 from foundation.kube.errors import one_line
+from foundation.serving import house
 from remediator.credentials import Scope
 from remediator.openapi import document
 from remediator.operations import Refusal
@@ -88,6 +89,7 @@ def create_app(
     )
     guard = Guard(credentials, parts.metrics, wall)
     guard.attach(app)
+    app.register_blueprint(Blueprint(house.NAME, house.__name__, static_folder="static", static_url_path="/house"))
     app.register_blueprint(make_api(parts))
     app.register_blueprint(make_pages(parts, guard))
     _open_routes(app, parts, guard, registry)
@@ -139,7 +141,7 @@ def _edges(app: Flask, parts: Parts) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers.update(_HEADERS)
-        if request.endpoint != "static":
+        if request.endpoint not in house.STATIC:
             response.headers["Cache-Control"] = "no-store"
         if request.endpoint == NOTIFY:
             parts.metrics.notifications.labels(str(response.status_code)).inc()

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 
+from foundation.serving import house
 from foundation.serving.passwords import TooBusy
 from remediator.web.parts import Problem
 
@@ -99,7 +100,7 @@ class Guard:
         if request.endpoint is None:
             return  # 404 or 405, which Flask answers
         wanted = getattr(current_app.view_functions[request.endpoint], "_scope", None)
-        if wanted == _OPEN or request.endpoint == "static":
+        if wanted == _OPEN or request.endpoint in house.STATIC:
             return
         try:
             who = self._credentials.authenticate(request.environ)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 import exporter.web
 from exporter.web.app import create_app
 from exporter.web.view import CollectorLine, ExporterView, FoundationView, PodLine, ProbeLine, SourceLine
+from foundation.serving import house
 
 NOW = 1_790_000_000.0
 GOOD = (("dns", 0.0008), ("tcp", 0.0006), ("tls", 0.0124), ("ping", 0.0031))
@@ -178,14 +179,14 @@ class FixedProvider:
 def write(directory: Path) -> list[Path]:
     """Write one page per view into `directory`, with the style beside them."""
     directory.mkdir(parents=True, exist_ok=True)
-    static = Path(exporter.web.__path__[0]) / "static"
-    for asset in static.iterdir():
-        shutil.copy(asset, directory)
+    for package in (house, exporter.web):
+        for asset in (Path(package.__path__[0]) / "static").iterdir():
+            shutil.copy(asset, directory)
     written = []
     views = {"healthy": exporter_view(healthy()), "locket_hung": exporter_view(locket_hung()), "fifty": fifty()}
     for name, view in views.items():
         client = create_app(FixedProvider(view), CollectorRegistry(), clock=lambda: NOW).test_client()
-        page = client.get("/").text.replace('"/static/', '"')
+        page = client.get("/").text.replace('"/static/', '"').replace('"/house/', '"')
         path = directory / f"{name}.html"
         path.write_text(page, encoding="utf-8")
         written.append(path)

@@ -12,6 +12,7 @@ from gunicorn.http.errors import InvalidChunkSize
 from werkzeug.test import create_environ, run_wsgi_app
 
 from foundation.kube.errors import KubeError, Target, from_status
+from foundation.serving.house import STATIC
 from foundation.serving.passwords import TooBusy
 from remediator import ledger as ledgers
 from remediator.ledger import Breaker, Closed
@@ -139,7 +140,7 @@ def test_every_route_declares_who_may_call_it(one: House) -> None:
     """A route added without a scope is closed, and this test names it."""
     for rule in one.app.url_map.iter_rules():
         scope = getattr(one.app.view_functions[rule.endpoint], "_scope", None)
-        assert rule.endpoint == "static" or scope is not None, rule
+        assert rule.endpoint in STATIC or scope is not None, rule
 
 
 @pytest.mark.parametrize("path", OPEN)

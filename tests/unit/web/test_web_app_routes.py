@@ -97,7 +97,7 @@ def test_the_page_runs_no_script_and_loads_only_its_own_style(client: FlaskClien
         if tag == "link":
             target = attributes["href"]
             assert target is not None
-            assert target.startswith("/static/")
+            assert target.startswith(("/static/", "/house/"))
             with client.get(target) as asset:
                 assert asset.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
@@ -107,8 +107,9 @@ def test_the_page_runs_no_script_and_loads_only_its_own_style(client: FlaskClien
 
 
 def test_the_style_knows_light_and_dark_and_narrow(client: FlaskClient) -> None:
-    with client.get("/static/style.css") as answer:
-        style = answer.get_data(as_text=True)
+    with client.get("/house/base.css") as base, client.get("/static/style.css") as own:
+        styles = [base.get_data(as_text=True), own.get_data(as_text=True)]
+    for style in styles:
         assert "prefers-color-scheme: dark" in style
         assert "max-width" in style
         # Every colour of the light palette has a dark one.
