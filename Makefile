@@ -18,6 +18,7 @@ help:
 	@echo "make bench  the measured comparisons"
 	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (an hour and more)"
 	@echo "make dashboards  write grafana/dashboards from the Python beside them"
+	@echo "make image  the container image, by docker (ENGINE=podman: by that)"
 	@echo "make setup  only the virtual environment"
 
 setup: $(READY)
@@ -63,6 +64,10 @@ screenshots: $(READY)
 
 dashboards: $(READY)
 	$(BIN)/python -m grafana.build
+
+# Docker, Podman or Buildah, whichever ENGINE names.
+image:
+	$(or $(ENGINE),docker) build --build-arg REVISION="$$(git rev-parse HEAD)" --tag stager-medic .
 
 # Three locks of one set of versions: all that the tests need, what runs in the image, and what builds it.
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \

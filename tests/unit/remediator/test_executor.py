@@ -767,8 +767,10 @@ class TestHistory:
         assert len(ward.objects()) == 2
         assert worker.executor.problem == ""
         assert [one.getMessage() for one in caplog.records if "an ended Remediation stays" in one.getMessage()] == [
-            f"an ended Remediation stays: cannot delete remediations demo.{PLAYBOOK}.1 in namespace cf: "
-            "403 Forbidden: so the test wants it"
+            (
+                f"an ended Remediation stays: cannot delete remediations demo.{PLAYBOOK}.1 in namespace cf: "
+                "403 Forbidden: so the test wants it"
+            )
         ]
 
     def test_another_that_pruned_first_is_no_problem(self, ward: Ward) -> None:
