@@ -31,6 +31,9 @@ def told(manifests: list[Json]) -> str:
             one["data"] = dict.fromkeys([*one.get("data", ()), *one.pop("stringData", ())], "(secret)")
         if one["kind"] == "ConfigMap" and "grafana_dashboard" in one["metadata"]["labels"]:
             one["data"] = dict.fromkeys(one["data"], COPIED)
+        if one["kind"] == "Deployment":
+            # It changes with every comment of the template that it is taken of.
+            one["spec"]["template"]["metadata"]["annotations"]["checksum/config"] = "(a digest)"
         if one["kind"] in ("PrometheusRule", "CustomResourceDefinition"):
             one["spec"] = COPIED
     ordered = sorted(manifests, key=lambda one: (one["kind"], one["metadata"]["name"]))
