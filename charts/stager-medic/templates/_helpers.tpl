@@ -10,10 +10,12 @@
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
 {{- else }}
 {{- $name := include "stager-medic.name" . }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- /* A release's name may have dots, a Service's may not. */}}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- if contains $name $release }}
+{{- $release | trunc 50 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- printf "%s-%s" $release $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -36,8 +38,8 @@
 {{/* For selectors: never changed between releases. Called with (list . "exporter"). */}}
 {{- define "stager-medic.selector" -}}
 {{- $ := index . 0 -}}
-app.kubernetes.io/name: {{ include "stager-medic.name" $ }}
-app.kubernetes.io/instance: {{ $.Release.Name }}
+app.kubernetes.io/name: {{ include "stager-medic.name" $ | quote }}
+app.kubernetes.io/instance: {{ $.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -236,7 +238,7 @@ httpGet:
 {{- if .secret }}
 - name: bbs
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 0440
     # These keys only: the platform's Secret may hold every other secret of the foundation.
     items:
@@ -245,9 +247,7 @@ httpGet:
       {{- end }}
       {{- with .certKey }}
       - {key: {{ . | quote }}, path: tls.crt}
-      {{- end }}
-      {{- with .keyKey }}
-      - {key: {{ . | quote }}, path: tls.key}
+      - {key: {{ $.Values.foundation.bbs.certificate.keyKey | quote }}, path: tls.key}
       {{- end }}
 {{- end }}
 {{- end }}
@@ -255,7 +255,7 @@ httpGet:
 {{- if .enabled }}
 - name: tls
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 0440
     items:
       - {key: {{ .certKey | quote }}, path: tls.crt}
@@ -288,7 +288,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $program.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $program.nodeSelector }}
 nodeSelector:
@@ -306,7 +306,7 @@ tolerations:
 topologySpreadConstraints:
   {{- range $key := $program.topologySpread.keys }}
   - maxSkew: 1
-    topologyKey: {{ $key }}
+    topologyKey: {{ $key | quote }}
     # One replica on a bad place is better than none.
     whenUnsatisfiable: {{ $program.topologySpread.whenUnsatisfiable }}
     labelSelector:
@@ -331,7 +331,7 @@ topologySpreadConstraints:
     name: {{ include "stager-medic.remediator" . }}
 - name: credentials
   secret:
-    secretName: {{ include "stager-medic.credentialsSecret" . }}
+    secretName: {{ include "stager-medic.credentialsSecret" . | quote }}
     defaultMode: 0440
 {{- include "stager-medic.secretVolumes" (list . .Values.remediator) }}
 - name: tmp
@@ -347,6 +347,50 @@ topologySpreadConstraints:
 
 {{/* What a schema cannot say, in words. */}}
 {{- define "stager-medic.validate" -}}
+{{- include "stager-medic.validateOperator" . }}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- range $where, $labels := dict
+  "commonLabels" .Values.commonLabels
+  "exporter.podLabels" .Values.exporter.podLabels
+  "remediator.podLabels" .Values.remediator.podLabels
+  "monitoring.labels" .Values.monitoring.labels
+  "monitoring.dashboards.labels" .Values.monitoring.dashboards.labels
+}}
+{{- range $label, $_ := $labels }}
+{{- if has $label $own }}{{ fail (printf "%s: %s is the chart's own, by which its objects find each other; choose another label" $where $label) }}{{ end }}
+{{- if and (ne $where "commonLabels") (hasKey $.Values.commonLabels $label) }}{{ fail (printf "%s: %s is in commonLabels already" $where $label) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- range $label, $_ := .Values.monitoring.prometheusRule.alertLabels }}
+{{- if has $label (list "alertname" "foundation" "namespace" "remediate" "severity") }}{{ fail (printf "monitoring.prometheusRule.alertLabels: %s is the rules' own: it leads alerts to where they belong, and `remediate` asks for a restart" $label) }}{{ end }}
+{{- end }}
+{{- if regexMatch "^[0-9]" (include "stager-medic.fullname" .) }}
+{{- fail (printf "the Services would be called %s-…, and a Service's name begins with a letter: give the release another name, or set fullnameOverride" (include "stager-medic.fullname" .)) }}
+{{- end }}
+{{- with .Values.foundation.bbs.certificate }}
+{{- if and .secret (not (or .caKey .certKey)) }}
+{{- fail "foundation.bbs.certificate: caKey and certKey are both empty, so nothing of the Secret would be used; leave `secret` out" }}
+{{- end }}
+{{- if and .secret .certKey (not .keyKey) }}
+{{- fail "foundation.bbs.certificate.keyKey: name the key of the client certificate's private key, as certKey names a certificate" }}
+{{- end }}
+{{- end }}
+{{- with .Values.remediator.credentials }}
+{{- if and (not .existingSecret) (has .webhookTokenKey (list "operator.token" "credentials.yml")) }}
+{{- fail (printf "remediator.credentials.webhookTokenKey: %s is taken: Alertmanager would have the operator's token, or nobody a credential" .webhookTokenKey) }}
+{{- end }}
+{{- if and .existingSecret (eq .webhookTokenKey "credentials.yml") }}
+{{- fail "remediator.credentials.webhookTokenKey: credentials.yml holds all credentials; name the key with Alertmanager's token" }}
+{{- end }}
+{{- if and .existingSecret .people }}
+{{- fail "remediator.credentials.people: they would be left out, as existingSecret brings a credentials.yml of its own: name them there" }}
+{{- end }}
+{{- $names := list "alertmanager" "operator" }}
+{{- range .people }}
+{{- if has .name $names }}{{ fail (printf "remediator.credentials.people: two credentials would be named %s (alertmanager and operator are there already)" .name) }}{{ end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
 {{- range $name := list "exporter" "remediator" }}
 {{- $program := index $.Values $name }}
 {{- if and $program.enabled $program.exec.enabled }}
@@ -359,6 +403,9 @@ topologySpreadConstraints:
 {{- end }}
 {{- if and $program.enabled $program.web.tls.enabled (not $program.web.tls.secret) }}
 {{- fail (printf "%s.web.tls.secret: name the Secret with the certificate, as %s.web.tls.enabled is true" $name $name) }}
+{{- end }}
+{{- if and $program.enabled (eq $program.serviceAccount.name "default") }}
+{{- fail (printf "%s.serviceAccount.name: not `default`, which is the account of every pod of the namespace that names none: all of them would have these rights" $name) }}
 {{- end }}
 {{- if and $program.enabled (not $program.serviceAccount.create) (not $program.serviceAccount.name) }}
 {{- fail (printf "%s.serviceAccount.name: name the account, as %s.serviceAccount.create is false" $name $name) }}
@@ -379,6 +426,28 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/*
+Without the operator's definitions the API server would only say "no matches for kind". Where Helm does not look into a
+cluster (helm template) it knows no kinds at all, and nothing is said.
+*/}}
+{{- define "stager-medic.validateOperator" -}}
+{{- $known := .Capabilities.APIVersions }}
+{{- if $known.Has "v1/Pod" }}
+{{- $monitoring := .Values.monitoring }}
+{{- $wanted := dict }}
+{{- if $monitoring.serviceMonitor.enabled }}{{ $_ := set $wanted "serviceMonitor.enabled" "v1/ServiceMonitor" }}{{ end }}
+{{- if $monitoring.prometheusRule.enabled }}{{ $_ := set $wanted "prometheusRule.enabled" "v1/PrometheusRule" }}{{ end }}
+{{- if and $monitoring.alertmanagerConfig.enabled .Values.remediator.enabled }}
+{{- $_ := set $wanted "alertmanagerConfig.enabled" (printf "%s/AlertmanagerConfig" $monitoring.alertmanagerConfig.apiVersion) }}
+{{- end }}
+{{- range $switch, $kind := $wanted }}
+{{- if not ($known.Has (printf "monitoring.coreos.com/%s" $kind)) }}
+{{- fail (printf "this cluster has no monitoring.coreos.com/%s, which the Prometheus operator brings: install that first, or add `-f presets/plain-prometheus.yaml` (monitoring.%s: false)" $kind $switch) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Who asks, and where ---------------------------------------------------------------------------------------- */}}
 
 {{/* For Prometheus and Alertmanager: how to check this server. Called with (list . "remediator"). */}}
@@ -389,8 +458,8 @@ serverName: {{ include (printf "stager-medic.%s" (index . 1)) $ }}.{{ $.Release.
 {{- with $tls.caKey }}
 ca:
   secret:
-    name: {{ $tls.secret }}
-    key: {{ . }}
+    name: {{ $tls.secret | quote }}
+    key: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -406,7 +475,7 @@ ca:
 - podSelector: {}
 {{- else -}}
 # Namespaces carry this label from Kubernetes 1.21 on; before that, set networkPolicy.foundation.
-- namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ include "stager-medic.namespace" . }}}}
+- namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ include "stager-medic.namespace" . | quote }}}}
 {{- end }}
 {{- end }}
 
