@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests of processes wait more than they work: twice as many at a time as there are processors.
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
-.PHONY: setup demo test lint e2e campaign bench mutants dashboards lock clean
+.PHONY: setup demo test lint e2e campaign bench mutants dashboards image lock clean
 .DEFAULT_GOAL := help
 
 help:
