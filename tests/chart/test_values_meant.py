@@ -129,7 +129,7 @@ def test_a_section_that_is_set_to_null_is_missed_by_name() -> None:
     """Helm takes a null for "away": without these, a template would fail with a nil pointer."""
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    lax = []
+    lax: list[str] = []
 
     def look(part: Json, given: Json, where: str) -> None:
         part = schema["definitions"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
@@ -226,6 +226,12 @@ class TestNotes:
         assert "say database.scf.svc" in notes(foundation={"namespace": "scf", "database": short})
         assert "looked up" not in notes(foundation={"namespace": "scf", "database": full})
         assert "looked up" not in notes(foundation={"database": short})
+
+    def test_say_that_the_trigger_would_not_be_led_anywhere(self, notes: Callable[..., str]) -> None:
+        off: Json = {"prometheusRule": {"enabled": False}}
+        assert "label namespace=cf only" in notes(monitoring=off)
+        assert "REPAIRED" not in notes(monitoring={**off, "alertmanagerConfig": {"namespaceLabel": False}})
+        assert "REPAIRED" not in notes()
 
     def test_without_the_operator_are_configurations_that_can_be_read(self, notes: Callable[..., str]) -> None:
         tls = {"enabled": True, "secret": "tls-secret", "clientAuthType": "RequireAndVerifyClientCert"}
