@@ -30,6 +30,7 @@ def credentials(**given: object) -> Json:
 
 
 ALICE = {"name": "alice", "scopes": ["view"], "tokenSha256": ["0" * 64]}
+COSTLY = {"name": "carl", "scopes": ["view"], "passwordBcrypt": f"$2b$31${'a' * 53}"}
 REFUSED: list[tuple[str, Json, str]] = [
     ("one key for two tokens", credentials(webhookTokenKey="operator.token"), "operator.token is taken"),
     ("a token in the file of all", credentials(webhookTokenKey="credentials.yml"), "credentials.yml is taken"),
@@ -57,6 +58,10 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("a class that breaks out", {"exporter": {"priorityClassName": "a\nhostNetwork: true"}}, "/priorityClassName"),
     ("no share", {"exporter": {"podDisruptionBudget": {"maxUnavailable": "some"}}}, "/maxUnavailable"),
     ("no key", {"remediator": {"web": {"tls": {"certKey": ""}}}}, "/remediator/web/tls/certKey"),
+    ("a database's URL", {"foundation": {"database": {"kind": "mysql", "host": "mysql://db"}}}, "/foundation/database"),
+    ("a database's port", {"foundation": {"database": {"kind": "mysql", "host": "db:3306"}}}, "/foundation/database"),
+    ("a hash for ever", credentials(people=[COSTLY]), "/people/0/passwordBcrypt"),
+    ("a name on two lines", credentials(people=[{**ALICE, "name": "a\nb"}]), "/people/0/name"),
     ("a section away", {"remediator": None}, "missing property 'remediator'"),
     ("a value away", {"remediator": {"mode": None}}, "at '/remediator': missing property 'mode'"),
 ]  # fmt: skip
