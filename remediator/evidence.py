@@ -216,7 +216,7 @@ class _Capture:
 
     def _events(self, pod: PodLook) -> Json:
         selector = f"involvedObject.name={pod.seen.name}"
-        found, said = self._object(events_path(self._namespace), {"fieldSelector": selector, "limit": 500})
+        found, said = self._object(events_path(self._namespace), {"fieldSelector": selector, "limit": 500}, "list")
         items = found.get("items")
         kept = events_excerpt(items if isinstance(items, list) else [], pod.seen.uid, self._limits.events)
         return {"pod": pod.seen.name, "events": kept, **({"said": said} if said else {})}
@@ -246,9 +246,9 @@ class _Capture:
         entry |= {"lines": kept, "tail": tail}
         return {**entry, "said": str(scrubbed(said))} if said else entry
 
-    def _object(self, path: str, query: Mapping[str, str | int | bool]) -> tuple[Json, str]:
+    def _object(self, path: str, query: Mapping[str, str | int | bool], verb: str = "get") -> tuple[Json, str]:
         """A JSON object, or a sentence that says why not."""
-        raw, said = self._read(path, query, 8 << 20)
+        raw, said = self._read(path, query, 8 << 20, verb)
         if said:
             return {}, said
         try:
@@ -257,7 +257,9 @@ class _Capture:
             return {}, "the answer is not JSON, or too long"
         return (found, "") if isinstance(found, dict) else ({}, "the answer is no object")
 
-    def _read(self, path: str, query: Mapping[str, str | int | bool], most: int) -> tuple[bytes, str]:
+    def _read(
+        self, path: str, query: Mapping[str, str | int | bool], most: int, verb: str = "get"
+    ) -> tuple[bytes, str]:
         """What came of an answer within its limits, and why it is not whole; empty where it is."""
         self._keep()
         began = self._clock()
@@ -266,7 +268,7 @@ class _Capture:
         until = min(began + self._limits.request, self._until)
         parts: list[bytes] = []
         size, said = 0, ""
-        stream = self._client.stream(path, query, read_timeout=self._limits.silence)
+        stream = self._client.stream(path, query, read_timeout=self._limits.silence, verb=verb)
         try:
             with stream:
                 for chunk in stream:

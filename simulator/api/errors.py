@@ -81,12 +81,14 @@ def conflict(resource: Resource, name: str, why: str) -> ApiError:
     )
 
 
-def forbidden(resource: Resource, verb: str, namespace: str) -> ApiError:
+def forbidden(resource: Resource, verb: str, namespace: str, name: str = "", subresource: str = "") -> ApiError:
     """The user lacks a permission: the text is RBAC's own."""
+    what = f'{resource.qualified} "{name}"' if name else resource.qualified
+    asked = f"{resource.plural}/{subresource}" if subresource else resource.plural
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     return ApiError(
         403,
-        f'{resource.qualified} is forbidden: User "simulated" cannot {verb} resource "{resource.plural}" '
+        f'{what} is forbidden: User "simulated" cannot {verb} resource "{asked}" '
         f'in API group "{resource.group}" {where}',
         details={"kind": resource.plural, "group": resource.group},
     )

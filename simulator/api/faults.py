@@ -209,10 +209,12 @@ def _rule(wanted: Json) -> Rule:
     return Rule(**wanted)
 
 
-def error_of(rule: Rule, resource: Resource, verb: str, namespace: str, name: str) -> ApiError:
+def error_of(
+    rule: Rule, resource: Resource, verb: str, namespace: str, name: str, *, subresource: str = ""
+) -> ApiError:
     """Give the answer of a rule with a status."""
     if rule.status == 403:
-        return forbidden(resource, verb, namespace)
+        return forbidden(resource, verb, namespace, name, subresource)
     if rule.status == 409:
         return ApiError(
             409, f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has been modified'

@@ -312,7 +312,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if rule is not None and rule.status and not (rule.status == 410 and request.verb == "watch"):
                 kind = request.resource
-                raise error_of(rule, kind, request.verb, request.namespace, request.name)
+                raise error_of(
+                    rule, kind, request.verb, request.namespace, request.name, subresource=request.subresource
+                )
             if self._changes:
                 media = self.headers.get("Content-Type", "").split(";")[0].strip()
                 status, answer = requests.write(self._api.store, request, body, media)

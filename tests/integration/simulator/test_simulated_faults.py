@@ -99,6 +99,15 @@ def test_an_error_for_one_verb_and_resource(cluster: Cluster, status: int, reaso
     assert ask(cluster.url, "GET", PODS)[0] == 200, "once only"
 
 
+def test_a_missing_permission_names_what_was_asked_for(cluster: Cluster) -> None:
+    switch(cluster, rules=[{"verb": "get", "resource": "pods/log", "status": 403}])
+    code, answer, _ = ask(cluster.url, "GET", f"{PODS}/api-0/log")
+    assert (code, answer["message"].partition(" in API")[0]) == (
+        403,
+        'pods "api-0" is forbidden: User "simulated" cannot get resource "pods/log"',
+    )
+
+
 def test_a_missing_permission_is_known_to_the_access_review(cluster: Cluster) -> None:
     def allowed(verb: str) -> bool:
         spec = {"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": "cf"}}
