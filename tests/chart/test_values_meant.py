@@ -87,6 +87,16 @@ def test_a_release_with_dots_makes_names_without() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "long", [{"release": "r" * 53}, {"values": {"fullnameOverride": "f" * 60}}], ids=("release", "name")
+)
+def test_the_longest_names_fit(long: Json) -> None:
+    """A Service's name has 63 letters at the most, and Helm allows 53 for a release."""
+    names = [one["metadata"]["name"] for one in of_kind(render("cfee2", **long), "Service")]
+    assert len(names) == 3
+    assert all(len(name) <= 63 for name in names), names
+
+
 @pytest.mark.parametrize("odd", ["123", "1e3", "true", "null", "0x1f"])
 def test_a_name_that_looks_like_something_else_stays_a_name(odd: str) -> None:
     values: Json = {

@@ -4,18 +4,18 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* A Service's name has 63 letters at the most: room is left for -remediator. */}}
+{{/* A Service's name has 63 letters at the most: room is left for -exporter-syslog. */}}
 {{- define "stager-medic.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 47 | trimSuffix "-" }}
 {{- else }}
 {{- $name := include "stager-medic.name" . }}
 {{- /* A release's name may have dots, a Service's may not. */}}
 {{- $release := .Release.Name | replace "." "-" }}
 {{- if contains $name $release }}
-{{- $release | trunc 50 | trimSuffix "-" }}
+{{- $release | trunc 47 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" $release $name | trunc 50 | trimSuffix "-" }}
+{{- printf "%s-%s" $release $name | trunc 47 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 {{- end }}
