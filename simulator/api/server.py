@@ -556,6 +556,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> object:
         size = int(self.headers.get("Content-Length") or 0)
         data = self.rfile.read(size) if size else b""
+        if len(data) < size:
+            raise _ResetConnectionError  # a real server does nothing either: "unexpected EOF"
         if not data:
             return None
         if "json" not in self.headers.get("Content-Type", "json"):

@@ -60,6 +60,7 @@ class State:
     at: float
     who: str
     ledger: Json
+    """Empty once the ledger was deleted."""
 
 
 @dataclass(slots=True)
@@ -119,6 +120,8 @@ def _sort(case: Case) -> History:
             if name == case.ledger and entry["verb"] in ("create", "update"):
                 text = body.get("data", {}).get("ledger", "{}")
                 history.states.append(State(entry["number"], entry["at"], _who(entry), json.loads(text)))
+            if name == case.ledger and entry["verb"] == "delete":
+                history.states.append(State(entry["number"], entry["at"], _who(entry), {}))
         if entry["resource"] == "pods" and not entry["subresource"] and entry["verb"] == "delete" and _ours(entry):
             history.deletes.append(entry)
     return history
@@ -179,8 +182,8 @@ def _by_its_holder(history: History) -> Iterator[str]:
     """2: a run is changed by nobody but its holder, unless the change is a new entry, which raises the epoch."""
     for old, state in _pairs(history):
         run = old.get("run")
-        if run is None or state.ledger.get("run") == run:
-            continue
+        if run is None or state.ledger.get("run") == run or not state.ledger:
+            continue  # a run goes with a ledger that somebody deletes
         entered = state.ledger.get("epoch", 0) > old.get("epoch", 0)
         if not entered and old.get("holder") != state.who:
             yield f"2: {run['name']} was changed by {state.who} while {old.get('holder') or 'nobody'} held it"

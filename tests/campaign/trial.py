@@ -144,7 +144,6 @@ class Trial:
         time.sleep(QUIET_SECONDS)
         self.alerts.start()
         violations = self._harm_and_wait()
-        self.alerts.stop()
         name, _ = self.cluster.ledger()
         case = Case(
             journal=self.cluster.journal(),
@@ -177,10 +176,14 @@ class Trial:
         self._mend()
         try:
             eventually(self._over, "the run ends", max(30.0, until - time.monotonic()), pause=0.2)
+            self.alerts.stop()  # what it may just have begun must end as well
+            eventually(self._over, "the run after it ends", max(30.0, until - time.monotonic()), pause=0.2)
         except TimedOutError as error:
             name, ledger = self.cluster.ledger()
             run = ledger.get("run") or ledger.get("pending") or {}
             return [f"6: {error}; {name}: {run.get('name', 'nothing')} in {run.get('step', run.get('phase'))}"]
+        finally:
+            self.alerts.stop()
         return []
 
     def _note_requests(self) -> None:

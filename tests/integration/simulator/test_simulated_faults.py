@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -97,6 +99,18 @@ def test_an_error_for_one_verb_and_resource(cluster: Cluster, status: int, reaso
     assert message in answer["message"]
     assert headers.get("Retry-After") == ("1" if status == 429 else None)
     assert ask(cluster.url, "GET", PODS)[0] == 200, "once only"
+
+
+def test_a_request_cut_off_in_its_body_does_nothing(cluster: Cluster) -> None:
+    """As a client that was killed leaves it; taken for one without options, it would be an unconditional deletion."""
+    place = urlsplit(cluster.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=10) as connection:
+        head = f"DELETE {PODS}/diego-api-0 HTTP/1.1\r\nHost: api\r\nContent-Length: 200\r\n\r\n"
+        connection.sendall(head.encode())
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    assert "deletionTimestamp" not in ask(cluster.url, "GET", f"{PODS}/diego-api-0")[1]["metadata"]
 
 
 def test_a_missing_permission_names_what_was_asked_for(cluster: Cluster) -> None:
