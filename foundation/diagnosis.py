@@ -150,7 +150,6 @@ class _Facts:
     """The derived words of one observation, each computed once."""
 
     def __init__(self, observation: Observation) -> None:
-        self.observation = observation
         self.signals = observation.signals
         self.pods = observation.pods
 

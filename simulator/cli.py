@@ -46,6 +46,11 @@ def _epilog() -> str:
     return "\b\nIncidents:\n" + "\n".join(lines)
 
 
+TURN = 0.03
+"""Seconds for which one thread may compute while others wait: with Python's 5 ms, hundreds that wait wake up so often
+that they take the processor from the one that works."""
+
+
 @click.command(epilog=_epilog())
 @click.option(
     "--incident", type=click.Choice(NAMES), metavar="NAME", help="Start this incident (see below) in every foundation."
@@ -117,6 +122,8 @@ def main(
     journal: Path | None,
 ) -> None:
     """Run simulated Cloud Foundry foundations on loopback until Ctrl-C."""
+    if foundations > 1:
+        sys.setswitchinterval(TURN)
     if as_json and play_it and not once:
         raise click.UsageError("with --play, --json needs --once")
     if incident and (play_it or once):

@@ -65,11 +65,10 @@ def measure(peers: Peers, *, quick: bool) -> Section:
     found: dict[str, list[float]] = {way.title: [] for way in _WAYS}
     peer: list[float] = []
     for _ in range(rounds):
-        with ExitStack() as stack:
-            settled = {way: _Follower(file, way, stack) for way in _WAYS if not way.young}
-            time.sleep(_SETTLED)
-            for way in _WAYS:
-                follower = settled.get(way) or _Follower(file, way, stack)
+        for way in _WAYS:
+            with ExitStack() as stack:
+                follower = _Follower(file, way, stack)
+                time.sleep(0.0 if way.young else _SETTLED)
                 found[way.title].append(follower.read() * 1e6 / file.lines)
         peer.append(logs.mtail(peers, file).cpu * 1e6 / file.lines)
     against = median(peer)
@@ -116,6 +115,7 @@ class _Follower:
 
     def read(self) -> float:
         """Seconds of processor time for the whole file."""
+        self._exporter.client.close()  # idle for so long, the exporter has closed it
         before = self._exporter.cpu()
         urllib.request.urlopen(f"{self._url}/go", data=b"", timeout=30, context=self._context).close()
         self._server.wait_for(lambda said: "yes" if "sent" in said else None, "sent", _LIMIT)
@@ -132,8 +132,8 @@ def _await_lines(exporter: Exporter, server: Daemon, wanted: int) -> None:
     while (seen := total(exporter.client.get("/metrics").body, "stager_log_lines_total")) != wanted:
         server.alive()
         if time.monotonic() > deadline or seen > wanted:
-            raise BenchError(f"the pod source gave {seen:g} lines, where {wanted} are")
-        time.sleep(0.2)
+            raise BenchError(f"the pod source gave {seen:.0f} lines, where {wanted} are")
+        time.sleep(0.5)
 
 
 def _config(folder: Path) -> Path:

@@ -70,7 +70,7 @@ TARGETS = (
     Target("foundation.diagnosis", ("tests/unit/diagnosis",), ("tests/unit/diagnosis",), prose=True),
     _logs("recognise", "test_log_recognise.py"),
     _logs("prefix", "test_log_recognise.py"),
-    _logs("scan", "test_log_account.py"),
+    _logs("scan", "test_log_scan.py", "test_log_account.py"),
     _logs("causes", "test_log_causes.py"),
     _logs("unwrap", "test_log_unwrap.py"),
     _logs("account", "test_log_account.py"),
