@@ -1,7 +1,9 @@
 """The dashboard for "can anybody push, and if not, why": state first, then impact, then cause, then trust.
 
+What alerts/rules.yml records is read as recorded, so that a panel shows what an alert judges.
+
 Several replicas of the exporter may be scraped. As for the alerts, what is up for one of them is up; where they
-disagree the panel of the state says so, and the panels of the cause show the worst. What they count of the logs is the
+disagree the panel of the state says so, and what is not recorded shows the worst. What they count of the logs is the
 largest of their rates for each pod, since each replica that follows a log reads all of it: where syslog spreads one log
 over several replicas, that shows too little.
 """
@@ -14,7 +16,7 @@ from grafana.common import MARKS, OK_FAILS, RESTARTS, VERDICTS, YES_NO, F, firin
 from grafana.panels import Annotation, Dashboard, Row, Target, bars, lines, stat, states, table
 
 RATE: Final = "$__rate_interval"
-UP: Final = f"max by (foundation) (diego_bbs_up{{{F}}})"
+UP: Final = f"foundation:diego_bbs_up:max{{{F}}}"
 LOW: Final = f"min by (foundation) (diego_bbs_up{{{F}}})"
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
@@ -62,7 +64,7 @@ STATE: Final = Row(
             "Would a restart help?",
             "yes: the remediator may restart the pods that the exporter's page names. ask: a person decides. wait: it "
             "may heal by itself. no: it would not help, or do harm.",
-            f"max by (foundation, restart) (diego_verdict_restart{{{F}}}) == 1",
+            f"foundation_restart:diego_verdict_restart:max{{{F}}} == 1",
             "{{foundation}}: {{restart}}", name=True, colours=RESTARTS,
         ),
         stat(
@@ -145,10 +147,7 @@ IMPACT: Final = Row(
     ),
 )  # fmt: skip
 
-SERVES: Final = (
-    "min by (foundation, pod) (label_replace("
-    f'diego_bbs_probe_success{{{F},target!="service"}}, "pod", "$1", "target", "(.+)"))'
-)
+SERVES: Final = f"foundation_pod:diego_bbs_serves:min{{{F}}}"
 
 CAUSE: Final = Row(
     "Cause: where does it break?",
@@ -157,15 +156,15 @@ CAUSE: Final = Row(
             "BBS: marked active, and serving", "Exactly one pod should carry the active label and answer. The label is "
             "what the Service goes by; serving is what the probe found. Layouts without a label show the probe only.",
             "none",
-            Target(f'max by (foundation) (diego_active_pods{{{F},role="bbs"}})', "{{foundation}}: marked active"),
-            Target(f"max by (foundation) (diego_bbs_serving_pods{{{F}}})", "{{foundation}}: serving"),
+            Target(f"foundation:diego_active_pods:max{{{F}}}", "{{foundation}}: marked active"),
+            Target(f"foundation:diego_bbs_serving_pods:max{{{F}}}", "{{foundation}}: serving"),
             width=8, stepped=True, decimals=0,
         ),
         states(
             "Label against probe, by pod", "What each BBS pod says of itself and what it does. Wrong: marked, and does "
             "not serve (stale_label, hung); serves, and is not marked (unlabelled_active); two active at once.",
             Target(
-                f'(2 * max by (foundation, pod) (diego_pod_active{{{F},role="bbs"}}) + {SERVES}) or {SERVES} + 4',
+                f"(2 * foundation_pod:diego_pod_active:max{{{F}}} + {SERVES}) or {SERVES} + 4",
                 "{{foundation}}: {{pod}}",
             ),
             words={

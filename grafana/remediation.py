@@ -57,7 +57,7 @@ NOW: Final = Row(
         stat(
             "Would a restart help?", "The exporter's verdict, upon which the remediator is asked. It looks twice "
             "itself before it acts.",
-            f"max by (foundation, restart) (diego_verdict_restart{{{F}}}) == 1", "{{foundation}}: {{restart}}",
+            f"foundation_restart:diego_verdict_restart:max{{{F}}} == 1", "{{foundation}}: {{restart}}",
             name=True, colours=RESTARTS, empty="no exporter",
         ),
         lines(

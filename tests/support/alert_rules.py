@@ -67,6 +67,12 @@ def records() -> dict[str, str]:
     return {rule["record"]: rule["expr"] for rule in _rules() if "record" in rule}
 
 
+def recorded_labels(metric: str) -> frozenset[str]:
+    """The labels of a recorded series, with which its name begins."""
+    assert metric in records(), f"{metric} is not recorded"
+    return frozenset(metric.partition(":")[0].split("_"))
+
+
 def test_files() -> list[Path]:
     """promtool's."""
     return sorted((ALERTS / "tests").glob("*.yml"))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.support import alert_rules
-from tests.support.alert_rules import ALERTS, TRIGGER, Alert, alerts, checks, groups, records, tool
+from tests.support.alert_rules import ALERTS, TRIGGER, Alert, alerts, checks, groups, recorded_labels, records, tool
 from tests.support.dashboards import UIDS, closing, groupings, made_labels, queries, selectors
 from tests.support.exported import exported
 
@@ -42,8 +42,7 @@ each_expression = pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPR
 def labels_of(metric: str) -> frozenset[str]:
     """Of an exported series, or of a recorded one, whose name begins with them."""
     if ":" in metric:
-        assert metric in EXPRESSIONS, f"{metric} is not recorded"
-        return frozenset(metric.partition(":")[0].split("_"))
+        return recorded_labels(metric)
     assert metric in EXPORTED, f"{metric} is not exported"
     return EXPORTED[metric].labels
 

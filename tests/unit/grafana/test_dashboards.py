@@ -11,6 +11,7 @@ import yaml
 
 from grafana.build import ALL
 from grafana.panels import render
+from tests.support.alert_rules import recorded_labels, records
 from tests.support.dashboards import FOLDER, ROOT, UIDS, Query, closing, groupings, load, made_labels, panels, queries
 from tests.support.dashboards import selectors as named
 from tests.support.exported import exported
@@ -37,6 +38,13 @@ ALL_PANELS = [(uid, panel) for uid in UIDS for panel in panels(uid)]
 each_query = pytest.mark.parametrize("query", ALL_QUERIES, ids=lambda query: f"{query.uid}-{query.place}")
 each_panel = pytest.mark.parametrize(("uid", "panel"), ALL_PANELS, ids=[f"{u}-{p['title']}" for u, p in ALL_PANELS])
 each_dashboard = pytest.mark.parametrize("uid", UIDS)
+
+
+def labels_of(metric: str) -> frozenset[str] | set[str]:
+    """Of an exported series, a recorded one, or one that Prometheus makes itself."""
+    if ":" in metric:
+        return recorded_labels(metric)
+    return OF_PROMETHEUS.get(metric) or EXPORTED[metric].labels
 
 
 def test_the_committed_files_are_what_the_builder_writes() -> None:
@@ -167,7 +175,8 @@ def test_thresholds_rise_from_the_lowest(uid: str, panel: dict[str, Any]) -> Non
 def test_a_legend_names_labels_that_the_result_has(query: Query) -> None:
     shown = set(re.findall(r"\{\{(\w+)\}\}", query.legend))
     grouped = {label for labels, _ in groupings(query.expr) for label in labels}
-    assert shown <= grouped
+    recorded = {label for metric, _ in named(query.expr) if ":" in metric for label in labels_of(metric)}
+    assert shown <= grouped | recorded
     assert "$" not in query.legend
 
 
@@ -176,31 +185,30 @@ def test_metrics_and_labels_exist(query: Query) -> None:
     found = named(query.expr)
     assert found
     for metric, matchers in found:
-        labels = OF_PROMETHEUS.get(metric) or EXPORTED[metric].labels
-        assert set(matchers) <= labels, metric
+        assert set(matchers) <= labels_of(metric), metric
     for kept, argument in groupings(query.expr):
         for metric, _ in named(argument):
-            known = (OF_PROMETHEUS.get(metric) or EXPORTED[metric].labels) | made_labels(argument)
+            known = labels_of(metric) | made_labels(argument)
             assert set(kept) <= known, (kept, metric)
 
 
 @each_query
 def test_every_value_is_one_of_the_foundation_chosen(query: Query) -> None:
     for metric, matchers in named(query.expr):
-        if "foundation" in (OF_PROMETHEUS.get(metric) or EXPORTED[metric].labels):
+        if "foundation" in labels_of(metric):
             assert matchers["foundation"].removesuffix("|") == "$foundation", metric
         assert not {"namespace", "job", "instance", "cluster"} & set(matchers)
 
 
 @each_query
 def test_replicas_are_put_together(query: Query) -> None:
-    """No series of a single replica is shown: each selector stands inside an aggregation."""
+    """No series of a single replica is shown: each selector stands inside an aggregation, or is recorded from one."""
     inside = [
         (match.end() - 1, closing(query.expr, match.end() - 1))
         for match in re.finditer(r"\b(?:sum|min|max|count)\s*(?:by\s*\([^)]*\)\s*)?\(", query.expr)
     ]
     for metric, _ in named(query.expr):
-        for match in re.finditer(rf"\b{metric}\b", query.expr):
+        for match in () if ":" in metric else re.finditer(rf"(?<![\w:]){metric}(?![\w:])", query.expr):
             assert any(start < match.start() < end for start, end in inside), metric
 
 
@@ -232,6 +240,7 @@ def test_windows_follow_the_time_axis(query: Query) -> None:
 
 def test_every_exported_metric_is_shown_or_left_out_on_purpose() -> None:
     shown = {metric for query in ALL_QUERIES for metric, _ in named(query.expr)}
+    shown |= {metric for name in shown & set(records()) for metric, _ in named(records()[name])}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) if item.kind == "histogram" else name
                 for name, item in EXPORTED.items()}  # fmt: skip
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
