@@ -39,7 +39,7 @@ class LineSplitter:
         if not end or self._dropping or self._length + len(chunk) > self._limit:
             lines = self.push(chunk)
             return b"\n".join(lines) + b"\n" if lines else b""
-        whole = b"".join(self._held) + chunk[:end] if self._held else chunk[:end]
+        whole = b"".join((*self._held, memoryview(chunk)[:end])) if self._held else chunk[:end]
         self._held.clear()
         self._length = 0
         self._extend(chunk[end:])

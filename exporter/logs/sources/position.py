@@ -19,6 +19,7 @@ from array import array
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -45,12 +46,17 @@ def nanoseconds(stamp: bytes) -> int | None:
     if match is None:
         return None
     whole, fraction, zone = match.groups()
+    seconds = _seconds(whole + zone)
+    return None if seconds is None else seconds * SECOND + int((fraction or b"").ljust(9, b"0"))
+
+
+@lru_cache(maxsize=64)  # many lines share a second
+def _seconds(stamp: bytes) -> int | None:
     try:
-        moment = datetime.fromisoformat((whole + zone).decode("ascii"))
+        moment = datetime.fromisoformat(stamp.decode("ascii"))
     except ValueError:
         return None
-    seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-    return seconds * SECOND + int((fraction or b"").ljust(9, b"0"))
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
 
 
 @dataclass(slots=True)
