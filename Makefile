@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests of processes wait more than they work: twice as many at a time as there are processors.
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
-.PHONY: setup demo test lint e2e campaign bench mutants dashboards image lock clean
+.PHONY: setup demo test lint e2e campaign bench mutants dashboards chart image lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +17,8 @@ help:
 	@echo "make campaign RUNS=100   what can go wrong, done to real processes, and the guarantees checked"
 	@echo "make bench  the measured comparisons"
 	@echo "make mutants  small faults that the tests of the verdict and the recogniser must find (an hour and more)"
-	@echo "make dashboards  write grafana/dashboards from the Python beside them"
+	@echo "make dashboards  write grafana/dashboards from the Python beside them, and the chart's copies"
+	@echo "make chart  copy rules and dashboards into the chart"
 	@echo "make image  the container image, by docker (ENGINE=podman: by that)"
 	@echo "make setup  only the virtual environment"
 
@@ -64,6 +65,12 @@ screenshots: $(READY)
 
 dashboards: $(READY)
 	$(BIN)/python -m grafana.build
+	@$(MAKE) --no-print-directory chart
+
+# Helm reads nothing outside of a chart (its README says why these are no links); a test compares them.
+chart:
+	cp alerts/rules.yml charts/stager-medic/files/
+	cp grafana/dashboards/*.json charts/stager-medic/files/dashboards/
 
 # Docker, Podman or Buildah, whichever ENGINE names.
 image:
