@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from foundation.diagnosis import Diagnosis
     from foundation.observation import Observation
 
-TURN = 0.03
-"""Seconds for which one thread may compute while others wait for the interpreter. So often each of them wakes up to ask
-for it: with hundreds of foundations and Python's 5 ms that alone delays probes by seconds, and doubles a scrape."""
-
 _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), default=None, help="The configuration file."
 )
@@ -43,6 +39,7 @@ def serve(config_file: Path, log_level: str) -> None:
     from foundation.serving.server import CannotStartError
     from foundation.serving.server import serve as serve_web
     from foundation.serving.web_config import WebConfig, WebConfigError
+    from foundation.turns import take_longer_turns
 
     config = _load(config_file)
     jsonlog.configure(log_level)
@@ -53,7 +50,7 @@ def serve(config_file: Path, log_level: str) -> None:
         raise Refused(str(problem)) from None
 
     def make() -> Exporter:
-        sys.setswitchinterval(TURN)
+        take_longer_turns()
         try:
             return Exporter(config_file, config)
         except ValueError as problem:

@@ -1,7 +1,7 @@
 """A stand-in for Prometheus and Alertmanager, for a demo where neither can be had (`simulator.carrier` decides that).
 
-One rule over one scraped page, `diego_verdict_restart{restart="yes"} == 1` for a short while, and its notification in
-Alertmanager's v4 form: sent when it fires, repeated while it does, sent again when it has resolved, and tried again
+One rule over one scraped page, `diego_verdict_restart{restart=~"yes|ask"} == 1` for a short while, and its notification
+in Alertmanager's v4 form: sent when it fires, repeated while it does, sent again when it has resolved, and tried again
 where the answer was a 5xx or none. What is not here: grouping, silences, inhibition, several receivers, and a memory
 that outlives the process. Whoever uses it says that it is a stand-in.
 """
@@ -51,7 +51,7 @@ def restart_would_help(page: str, foundation: str) -> bool:
             for family in text_string_to_metric_families(page)
             if family.name == _SERIES
             for sample in family.samples
-            if sample.labels.get("foundation") == foundation and sample.labels.get("restart") == "yes"
+            if sample.labels.get("foundation") == foundation and sample.labels.get("restart") in ("yes", "ask")
         )
     except ValueError:
         return False

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from simulator.alerting import Alerting
 from simulator.clock import Timing
+from simulator.debian import PackageError, Ran
 from simulator.monitoring import Monitoring, MonitoringError, ProgramsError, Receivers, Targets, find_programs
-from simulator.monitoring.programs import Ran
 from simulator.story import ALWAYS_FIRES, FIRING
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class _Fetch:
         self._said = False
 
     def __call__(self, command: Sequence[str], folder: Path) -> Ran:
-        """Give what became of a command. Raises ProgramsError, StoppedError."""
+        """Give what became of a command. Raises PackageError, StoppedError."""
         if not self._said:
             self._say(f"fetching Debian's packages of Prometheus and Alertmanager into {self._tools} …")
             self._said = True
@@ -242,7 +242,7 @@ class _Fetch:
                 text=True, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            raise ProgramsError(f"{command[0]}: {error.strerror}") from None
+            raise PackageError(f"{command[0]}: {error.strerror}") from None
         deadline = time.monotonic() + DOWNLOAD_LIMIT
         with process:
             while True:
@@ -256,4 +256,4 @@ class _Fetch:
                     process.communicate()
                     if not late:
                         raise StoppedError
-                    raise ProgramsError(f"{command[0]}: not done within {DOWNLOAD_LIMIT:.0f} s")
+                    raise PackageError(f"{command[0]}: not done within {DOWNLOAD_LIMIT:.0f} s")

@@ -23,11 +23,12 @@ try:
     from simulator.cluster import DEFAULT_SPEED, Cluster, Options
 except ModuleNotFoundError as missing:
     sys.exit(f"stager-demo: needs {missing.name}: pip install '.[demo]', or use make demo")
+from foundation.turns import take_longer_turns
 from simulator.clock import Timing
 from simulator.daemons import Access, new_secrets, write_remediator
+from simulator.debian import TOOLS
 from simulator.incidents import INCIDENTS, NAMES, NotApplicableError
 from simulator.layouts import LAYOUT_NAMES
-from simulator.monitoring.programs import TOOLS
 from simulator.play import Played, PlayError, StoppedError, play
 
 _PLAY_GRACE = 8.0
@@ -44,11 +45,6 @@ def _listen(_context: click.Context, _parameter: click.Parameter, value: str) ->
 def _epilog() -> str:
     lines = (f"  {incident.name:<18} {incident.about}" for incident in INCIDENTS)
     return "\b\nIncidents:\n" + "\n".join(lines)
-
-
-TURN = 0.03
-"""Seconds for which one thread may compute while others wait: with Python's 5 ms, hundreds that wait wake up so often
-that they take the processor from the one that works."""
 
 
 @click.command(epilog=_epilog())
@@ -123,7 +119,7 @@ def main(
 ) -> None:
     """Run simulated Cloud Foundry foundations on loopback until Ctrl-C."""
     if foundations > 1:
-        sys.setswitchinterval(TURN)
+        take_longer_turns()
     if as_json and play_it and not once:
         raise click.UsageError("with --play, --json needs --once")
     if incident and (play_it or once):

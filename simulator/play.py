@@ -23,8 +23,8 @@ import yaml
 from simulator.alerting import ALERTNAME
 from simulator.carrier import StoppedError, carry
 from simulator.daemons import Access, Exporter, Remediator, StartError, new_secrets, write_remediator
+from simulator.debian import TOOLS
 from simulator.monitoring import MonitoringError
-from simulator.monitoring.programs import TOOLS
 from simulator.story import FIRING, RESOLVED, Answer, Story, answers_between, step_told
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.peers import ROOT, TOOLS
+from simulator.debian import TOOLS
+from tests.bench.peers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

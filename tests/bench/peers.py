@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from simulator.debian import PackageError, unpack
 from tests.bench.errors import BenchError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-TOOLS: Final = ROOT / ".tools"
 _PACKAGES: Final = ("mtail", "prometheus-blackbox-exporter")
 
 
@@ -27,36 +27,15 @@ class Peers:
 
 
 def get() -> Peers:
-    """The peers; what is missing is downloaded with apt-get and unpacked. Raises BenchError where that fails."""
-    binaries = {name: TOOLS / "debian/usr/bin" / name for name in _PACKAGES}
-    missing = [name for name, path in binaries.items() if not os.access(path, os.X_OK)]
-    if missing:
-        folder = TOOLS / "deb"
-        folder.mkdir(parents=True, exist_ok=True)
-        _must(["apt-get", "download", *missing], folder)
-        for name in missing:
-            package = max(folder.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime, default=None)
-            if package is None:
-                raise _unobtainable(f"apt-get download left no {name}_*.deb")
-            _must(["dpkg-deb", "-x", str(package), str(TOOLS / "debian")], folder)
-    return Peers(mtail=binaries["mtail"], blackbox=binaries["prometheus-blackbox-exporter"])
-
-
-def _must(command: list[str], folder: Path) -> None:
+    """The peers; what is missing is downloaded and unpacked. Raises BenchError where that fails."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise _unobtainable(f"{command[0]}: {error.strerror}") from error
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise _unobtainable(f"{' '.join(command[:2])}: {words[-1] if words else f'exit {done.returncode}'}")
-
-
-def _unobtainable(why: str) -> BenchError:
-    return BenchError(
-        f"the peers {' and '.join(_PACKAGES)} cannot be had from Debian's archive: {why}; "
-        "run this on Debian or Ubuntu after apt-get update"
-    )
+        programs = unpack(_PACKAGES)
+    except PackageError as error:
+        raise BenchError(
+            f"the peers {' and '.join(_PACKAGES)} cannot be had from Debian's archive: {error}; "
+            "run this on Debian or Ubuntu"
+        ) from None
+    return Peers(*(programs / name for name in _PACKAGES))
 
 
 def versions(peers: Peers) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ scenario that passes either way would show nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.campaign.checker import Case, check, deleted
-from tests.campaign.world import Alertmanager, Cluster, Replica, eventually, write_config
+from tests.campaign.world import Alertmanager, Cluster, Replica, TimedOutError, eventually, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,13 +67,16 @@ class Stage:
         self.until(lambda found: (found.get("run") or {}).get("step") == step, f"the step {step}")
 
     def until_closed(self, number: int = 1) -> Json:
-        """Wait for the end of the n-th request."""
+        """Wait for the end of the n-th request, and for the objects to say so, which are written after the ledger."""
 
         def over(found: Json) -> bool:
             last = found.get("last") or {}
             return not found.get("run") and last.get("request", {}).get("name", "").endswith(f".{number}")
 
-        return self.until(over, "the run ends", 90.0)
+        self.until(over, "the run ends", 90.0)
+        with contextlib.suppress(TimedOutError):  # that is for the checker to say
+            eventually(lambda: not self.cluster.under_way(), "the objects say so", 10.0)
+        return self.ledger()
 
     def holder(self) -> Replica:
         holder = self.ledger()["holder"]

@@ -199,8 +199,7 @@ class Trial:
         ended = bool(ledger.get("last") or ledger.get("breaker") or ledger.get("refusals"))
         if not ended or ledger.get("run") or (ledger.get("pending") or {}).get("phase") == "Pending":
             return False
-        phases = [item.get("status", {}).get("phase") for item in self.cluster.remediations()]
-        return all(phase not in (None, "", "Pending", "Running") for phase in phases)
+        return not self.cluster.under_way()
 
     # --- harm -----------------------------------------------------------------------------------------------------
 

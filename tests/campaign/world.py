@@ -191,6 +191,11 @@ class Cluster:
         items: list[Json] = listing["items"]
         return items
 
+    def under_way(self) -> list[str]:
+        """The Remediations that neither ended nor wait for a person, by their own status, which follows the ledger."""
+        phases = {item["metadata"]["name"]: item.get("status", {}).get("phase") for item in self.remediations()}
+        return [name for name, phase in phases.items() if phase in (None, "", "Pending", "Running")]
+
     def journal(self) -> list[Json]:
         """Everything that was asked, in the order of its effect."""
         return [json.loads(line) for line in self.journal_file.read_text(encoding="utf-8").splitlines()]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.monitoring.programs import PAGE, ProgramsError, Ran, find_programs, run
+from simulator.debian import Ran, run
+from simulator.monitoring.programs import PAGE, ProgramsError, find_programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -94,6 +94,7 @@ def test_it_is_true_again_before_its_end_was_told() -> None:
     ("page", "wanted"),
     [
         (YES, True),
+        (YES.replace("yes", "ask"), True),
         (YES.replace("1.0", "0.0"), False),
         (YES.replace("yes", "wait"), False),
         (YES.replace("demo", "other"), False),

@@ -11,7 +11,7 @@ import pytest
 
 from simulator.alerting import Alerting
 from simulator.carrier import StandIn, StoppedError, _Fetch, alerts_page
-from simulator.monitoring import ProgramsError
+from simulator.debian import PackageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_what_it_fetches_is_said_once_and_its_words_are_kept(tmp_path: Path) -> 
 
 
 def test_a_command_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(ProgramsError, match="no-such-command: No such file or directory"):
+    with pytest.raises(PackageError, match="no-such-command: No such file or directory"):
         _Fetch(tmp_path, print, threading.Event())(["no-such-command"], tmp_path)
 
 
