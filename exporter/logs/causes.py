@@ -17,25 +17,34 @@ CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 _HTTP_STATUS: Final = re.compile(r"(?:[A-Za-z ]{1,60}: )?failed with status: ?\d")
 
 # In this order: a reset inside the TLS handshake is a reset, and names are resolved before anything else can fail.
-_TEXTS: Final[tuple[tuple[Cause, re.Pattern[str]], ...]] = (
+# In lower case, and not patterns: those that ignore case take five times as long.
+_WORDS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
     (
         "dns",
-        re.compile(
-            r"getaddrinfo|Name or service not known|name resolution|nodename nor servname"
-            r"|No address associated|Unable to communicate with Diego",
-            re.IGNORECASE,
+        (
+            "getaddrinfo",
+            "name or service not known",
+            "name resolution",
+            "nodename nor servname",
+            "no address associated",
+            "unable to communicate with diego",
         ),
     ),
-    ("refused", re.compile(r"Connection refused|ECONNREFUSED", re.IGNORECASE)),
+    ("refused", ("connection refused", "econnrefused")),
     (
         "reset",
-        re.compile(
-            r"Connection reset|ECONNRESET|errno=104|Broken pipe|EPIPE|end of file reached|KeepAliveDisconnected",
-            re.IGNORECASE,
+        (
+            "connection reset",
+            "econnreset",
+            "errno=104",
+            "broken pipe",
+            "epipe",
+            "end of file reached",
+            "keepalivedisconnected",
         ),
     ),
-    ("timeout", re.compile(r"execution expired|timed? ?out", re.IGNORECASE)),
-    ("tls", re.compile(r"SSL_|certificate|OpenSSL|tlsv1|handshake", re.IGNORECASE)),
+    ("timeout", ("execution expired", "timed out", "timedout", "time out", "timeout")),
+    ("tls", ("ssl_", "certificate", "openssl", "tlsv1", "handshake")),
 )
 
 
@@ -45,7 +54,9 @@ def classify(description: str | None) -> Cause:
         return "other"
     if _HTTP_STATUS.match(description):
         return "http_status"
-    for cause, pattern in _TEXTS:
-        if pattern.search(description):
-            return cause
+    text = description.lower()
+    for cause, words in _WORDS:
+        for word in words:
+            if word in text:
+                return cause
     return "other"

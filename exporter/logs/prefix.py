@@ -235,7 +235,10 @@ _FIELDS: Final = {
 def _ruby_value(text: str, position: int) -> tuple[str | int | None, int]:
     """One value (a string or a number; None for any other) and the place after it; -1 if its end is not there."""
     if string := _RUBY_STRING.match(text, position):
-        return _RUBY_ESCAPE.sub(lambda found: _RUBY_ESCAPES.get(found[1], found[1]), string[1]), string.end()
+        value = string[1]
+        if "\\" in value:
+            value = _RUBY_ESCAPE.sub(lambda found: _RUBY_ESCAPES.get(found[1], found[1]), value)
+        return value, string.end()
     if scalar := _RUBY_SCALAR.match(text, position):
         plain = scalar[0]
         return (int(plain) if plain.isdecimal() and plain.isascii() and len(plain) < 10 else None), scalar.end()

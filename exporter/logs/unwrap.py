@@ -52,14 +52,18 @@ class Unwrapped:
 
 def unwrap(line: bytes) -> Unwrapped:
     """Takes off every known wrapper; a line without any comes back as it was. Never raises."""
-    first = line[:1]
-    if first == b"{" and not line.startswith(b'{"log":"'):
+    if _is_bare(line):
         return Unwrapped(_without_end(line))
     state = _State(line)
     for _ in range(MAX_DEPTH):
-        if not state.step():
+        if not state.step() or _is_bare(state.rest):
             break
     return Unwrapped(state.rest, state.pod, state.file, "+".join(state.names), state.partial)
+
+
+def _is_bare(line: bytes) -> bool:
+    """Whether a JSON document begins here, and it is not Docker's: nearly always, and at once told."""
+    return line.startswith(b"{") and not line.startswith(b'{"log":"')
 
 
 class _State:

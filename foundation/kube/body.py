@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-PIECE: Final = 96 << 10
-"""Bytes of a piece at most; from 128 KiB on, malloc would map and unmap memory for every piece."""
+PIECE: Final = 192 << 10
+"""Bytes of a piece at most: with half of it a log line cost an eighth more, and with twice as much no less."""
 SMALL: Final = 8 << 10
 """Bytes of the first pieces: most streams say little, and there are many of them."""
 BURST: Final = 0.02
@@ -33,6 +33,8 @@ LONGEST_LINE: Final = 1 << 16
 """Bytes of a line of the framing; http.client's limit."""
 
 _SIZE: Final = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_USUAL_NEXT: Final = re.compile(rb"\r\n([1-9a-f][0-9a-f]{0,14})\r\n")
+"""What Go's servers write between two chunks, in one piece."""
 
 
 class BrokenBodyError(ProtocolError):
@@ -66,9 +68,13 @@ class Chunks:
                     end = min(at + self._left, size)
                     parts.append(view[at:end])
                     self._left -= end - at
-                    if not self._left:
-                        self._state = "end of data"
                     at = end
+                    if not self._left:
+                        if usual := _USUAL_NEXT.match(piece, at, size):
+                            self._left = int(usual[1], 16)
+                            at = usual.end()
+                        else:
+                            self._state = "end of data"
                     continue
                 end = piece.find(b"\n", at, size)
                 self._line += piece[at : size if end < 0 else end]
