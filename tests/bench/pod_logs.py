@@ -60,7 +60,7 @@ _WAYS: Final = (
 def measure(peers: Peers, *, quick: bool) -> Section:
     """CPU per line of each way and of mtail."""
     file = lines.make(logs.QUICK_LINES if quick else logs.LINES)
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else 5
     others = OtherWork()
     found: dict[str, list[float]] = {way.title: [] for way in _WAYS}
     peer: list[float] = []

@@ -91,6 +91,7 @@ def test_changes_are_followed(admin: KubeClient, namespace: str) -> None:
 def test_a_version_from_long_ago_leads_to_a_new_list(admin: KubeClient, namespace: str) -> None:
     put(admin, namespace, "one", "1")
     with watching(admin, namespace) as watcher:
+        eventually(lambda: watcher._opened, "the watch after it")
         watcher._version = "1"
         watcher.kill()
         eventually(lambda: watcher.relists == 1, "a new list")
