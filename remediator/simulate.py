@@ -27,7 +27,7 @@ from remediator.intake import LABEL, Intake, Unavailable
 from remediator.ledger import LedgerUnreadable
 from remediator.lookout import Lookout
 from remediator.playbook import PLAYBOOKS
-from remediator.runner import HOLDS_FOR
+from remediator.run.choosing import HOLDS_FOR
 from remediator.simulate_told import AlertTold, LimitTold, PodTold, Prospect, Told
 from remediator.site import LayoutUnknown, Site
 from remediator.store import Remediations

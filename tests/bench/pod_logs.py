@@ -76,14 +76,14 @@ def measure(peers: Peers, *, quick: bool) -> Section:
         name="pod-logs",
         title="The whole way of a pod's log",
         how=(
-            f"The same {file.lines:,} lines, each under a kubelet's timestamp, sent by a lean API server (a process of "
-            f"its own) over TLS in HTTP chunks of 32 KiB to `stager-exporter serve` with the source `pod`. Its figure "
-            "is everything that its processes used from the first line to the last, looks at the foundation included. "
-            f"The stream had been open for {_SETTLED:g} s, unless it says otherwise: before, all that it brings is "
-            "remembered, as it may turn out to be another run of the container. Lines stamped close together are the "
-            "harder case for counting each once, as more of them must be remembered for a reconnect; a sidecar's lines "
-            f"are a fifth longer. Every run counted {file.failed} failed pushes. mtail reads the plain file. {rounds} "
-            "rounds."
+            f"The same {file.lines:,} lines, each under a kubelet's timestamp, stamped beforehand, sent by a lean API "
+            "server (a process of its own) over TLS in HTTP chunks of 32 KiB to `stager-exporter serve` with the "
+            "source `pod`. Its figure is everything that its processes used from the first line to the last, looks at "
+            f"the foundation included. The stream had been open for {_SETTLED:g} s, unless it says otherwise: before, "
+            "all that it brings is remembered, as it may turn out to be another run of the container. Lines stamped "
+            "close together are the harder case for counting each once, as more of them must be remembered for a "
+            f"reconnect; a sidecar's lines are a fifth longer. Every run counted {file.failed} failed pushes. mtail "
+            f"reads the plain file. {rounds} rounds."
         ),
         columns=("", "CPU per line, µs", "from … to", "CPU against mtail"),
         rows=tuple(

@@ -21,15 +21,15 @@ def _put(owner: object, name: str, value: object) -> None:
 
 
 def _fence() -> None:
-    from remediator.runner import Runner
+    from remediator.run.deleting import Deletion
 
-    _put(Runner, "_fence", lambda _self: None)
+    _put(Deletion, "fence", lambda _self: None)
 
 
 def _fresh() -> None:
-    from remediator.runner import Runner
+    from remediator.run.deleting import Deletion
 
-    _put(Runner, "_fresh", lambda _self, _sight: True)
+    _put(Deletion, "_fresh", lambda _self, _sight: True)
 
 
 def _version() -> None:
@@ -65,8 +65,8 @@ def _recorded_once() -> None:
     real = Runner._go
 
     def go(self: Runner) -> None:
-        if self.run.recorded:
-            self._claim.put(lambda run, _: run.model_copy(update={"recorded": False, "intents": (), "deleted": ()}))
+        if self._way.run.recorded:
+            self._way.claim.put(lambda run, _: run.model_copy(update={"recorded": False, "intents": (), "deleted": ()}))
         real(self)
 
     _put(Runner, "_go", go)

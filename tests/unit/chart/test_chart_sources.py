@@ -52,7 +52,7 @@ def test_the_statefulsets_of_each_layout() -> None:
 
 def test_every_layout_keeps_its_ledger_under_the_name_that_the_role_has() -> None:
     assert {ledger_name(override(name, {}).roles.bbs.statefulset) for name in layouts()} == {"stager-medic-diego-api"}
-    assert "stager-medic-diego-api" in (CHART / "templates/_helpers.tpl").read_text()
+    assert "stager-medic-diego-api" in (CHART / "templates/_foundation.tpl").read_text()
 
 
 def test_the_schema_knows_every_layout() -> None:

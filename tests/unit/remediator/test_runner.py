@@ -12,7 +12,7 @@ import pytest
 from foundation.kube.errors import Conflict, Forbidden, Target, Unreachable
 from foundation.observation import Database, PodProbe, PodState, Witness
 from remediator.ledger import Pause, Success
-from remediator.runner import FENCE_PATIENCE
+from remediator.run.deleting import FENCE_PATIENCE
 from remediator.seeing import foreign_owner
 from remediator.words import FENCE, PLAYBOOK, Step
 from tests.support.looks import probe
