@@ -38,6 +38,10 @@ def test_a_bare_line_stays() -> None:
     assert unwrap(b"").payload == b""
 
 
+def test_a_wrapped_line_that_ends_with_a_brace() -> None:
+    assert unwrap(in_kubectl_prefix(b"what follows is cut: {")).payload == b"what follows is cut: {"
+
+
 def test_other_forms() -> None:
     assert unwrap(b"1284 <190>1 - h a - - - \xef\xbb\xbfhello").payload == b"hello"
     assert unwrap(b"<190>1 - h a - - -").payload == b""
