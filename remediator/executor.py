@@ -18,7 +18,7 @@ from remediator.claim import Claim
 from remediator.config import PlaybookConfig
 from remediator.ledger import LedgerUnreadable, Pending, Superseded, Trigger, Wanted
 from remediator.playbook import PLAYBOOKS
-from remediator.runner import RETRIES, Runner
+from remediator.run.runner import RETRIES, Runner
 from remediator.site import LayoutUnknown
 from remediator.store import Busy
 from remediator.story import final_status, iso, spec_of, status_of

@@ -11,7 +11,6 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ TOOLS: Final = Path(__file__).resolve().parents[1] / ".tools"
 """The project's folder for programs; git does not see it."""
 _LIMIT: Final = 300.0
 """Seconds that a download may take."""
-_NONE: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class PackageError(Exception):
@@ -48,11 +46,16 @@ def run(command: Sequence[str], folder: Path) -> Ran:
     return Ran(done.returncode, done.stdout + done.stderr)
 
 
+def programs_in(folder: Path) -> Path:
+    """Where the programs of packages that were unpacked into `folder` are."""
+    return folder / "debian" / "usr" / "bin"
+
+
 def unpack(
     packages: Sequence[str],
     folder: Path = TOOLS,
     *,
-    beside: Mapping[str, Sequence[str]] = _NONE,
+    beside: Mapping[str, Sequence[str]] | None = None,
     execute: Callable[[Sequence[str], Path], Ran] = run,
 ) -> Path:
     """Unpack packages, each with a program of its own name, into `folder`; gives the folder of the programs.
@@ -60,14 +63,14 @@ def unpack(
     Those whose program is there already stay. `beside`: further packages that one is better with, left out where they
     cannot be had. `execute`: runs apt-get and dpkg-deb. Raises PackageError.
     """
-    programs = folder / "debian" / "usr" / "bin"
+    programs = programs_in(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
             # Several processes may want them at once: the others find them when it is their turn.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if wanted := [package for package in packages if not os.access(programs / package, os.X_OK)]:
-                _download(wanted, folder, beside, execute)
+                _download(wanted, folder, beside or {}, execute)
     except OSError as error:
         raise PackageError(f"{error.filename or folder}: {error.strerror}") from None
     return programs

@@ -52,11 +52,9 @@ class Unwrapped:
 
 def unwrap(line: bytes) -> Unwrapped:
     """Takes off every known wrapper; a line without any comes back as it was. Never raises."""
-    if _is_bare(line):
-        return Unwrapped(_without_end(line))
     state = _State(line)
     for _ in range(MAX_DEPTH):
-        if not state.step() or _is_bare(state.rest):
+        if _is_bare(state.rest) or not state.step():
             break
     return Unwrapped(state.rest, state.pod, state.file, "+".join(state.names), state.partial)
 

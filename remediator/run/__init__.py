@@ -1,1 +1,1 @@
-"""One run's steps, in the order in which they are carried out."""
+"""One run: `runner` has the order of its steps and its end, the others a step each, and what steps share."""

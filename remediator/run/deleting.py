@@ -206,10 +206,12 @@ class Deletion:
                 continue
             if pod.uid in self._unsure:
                 self._note_deleted(pod)
-                continue
-            gone = (*self._run.gone, pod.uid)
-            self._claim.put(lambda run, _, gone=gone: run.model_copy(update={"gone": gone}))  # type: ignore[misc]
-            self._way.audit("gone", f"{pod.name} was deleted by somebody else", pod=pod.name, uid=pod.uid)
+            else:
+                self._note_taken(pod)
+
+    def _note_taken(self, pod: Recorded) -> None:
+        self._claim.put(lambda run, _: run.model_copy(update={"gone": (*run.gone, pod.uid)}))
+        self._way.audit("gone", f"{pod.name} was deleted by somebody else", pod=pod.name, uid=pod.uid)
 
     def _rehearse(self, targets: Sequence[Recorded], seen: dict[str, PodSeen]) -> None:
         """Ask the API server whether it would; returns where it has to be tried again on another look."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.debian import TOOLS, PackageError, Ran, run, unpack
+from simulator.debian import TOOLS, PackageError, Ran, programs_in, run, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ def find_programs(
 
     `path`: searched instead of the environment's PATH. `execute`: runs apt-get and dpkg-deb. Raises ProgramsError.
     """
-    unpacked = folder / "debian" / "usr" / "bin"
+    unpacked = programs_in(folder)
     found = {name: _search(names, path) for name, names in NAMES.items()}
     missing = [NEEDED[name] for name in NEEDED if found[name] is None]
     if missing:

@@ -35,7 +35,7 @@ def get() -> Peers:
             f"the peers {' and '.join(_PACKAGES)} cannot be had from Debian's archive: {error}; "
             "run this on Debian or Ubuntu"
         ) from None
-    return Peers(*(programs / name for name in _PACKAGES))
+    return Peers(mtail=programs / "mtail", blackbox=programs / "prometheus-blackbox-exporter")
 
 
 def versions(peers: Peers) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ def _epoch() -> None:
 
 def _recorded_once() -> None:
     """A new holder records the pods again."""
-    from remediator.runner import Runner
+    from remediator.run.runner import Runner
 
     real = Runner._go
 
